@@ -1,0 +1,1 @@
+//! The commands of contract §1, one file each.

@@ -1,0 +1,4 @@
+//! May this request pass, and as whom: the steps of contract §3, one file each. Opens no socket,
+//! reads no clock, keeps nothing of its own.
+
+pub mod settings;

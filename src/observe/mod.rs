@@ -1,0 +1,3 @@
+//! What an operator sees: log lines, audit lines, metrics.
+
+pub mod settings;
