@@ -5,9 +5,7 @@ use std::borrow::Cow;
 use std::time::Duration;
 
 use bytes::Bytes;
-use http::header::{
-    ALLOW, CACHE_CONTROL, CONNECTION, CONTENT_TYPE, RETRY_AFTER, WWW_AUTHENTICATE,
-};
+use http::header::{ALLOW, CACHE_CONTROL, CONNECTION, CONTENT_TYPE, RETRY_AFTER, WWW_AUTHENTICATE};
 use http::{HeaderName, HeaderValue, Response, StatusCode};
 use percent_encoding::{AsciiSet, CONTROLS, utf8_percent_encode};
 use serde::Serialize;
@@ -173,7 +171,10 @@ impl Refusal {
     /// 400 and the connection is closed: the message's framing is invalid or has two readings.
     #[must_use]
     pub fn invalid_framing(detail: impl Into<Cow<'static, str>>) -> Self {
-        Self { close: true, ..Self::new(Word::InvalidRequest, detail) }
+        Self {
+            close: true,
+            ..Self::new(Word::InvalidRequest, detail)
+        }
     }
 
     /// 400: the sudo parameter cannot be read.
@@ -202,7 +203,10 @@ impl Refusal {
     pub fn invalid_token() -> Self {
         Self {
             token_sent: true,
-            ..Self::new(Word::InvalidToken, "the token is unknown, expired or revoked")
+            ..Self::new(
+                Word::InvalidToken,
+                "the token is unknown, expired or revoked",
+            )
         }
     }
 
@@ -212,7 +216,10 @@ impl Refusal {
         Self {
             token_sent: true,
             scope: Some(needed),
-            ..Self::new(Word::InsufficientScope, "the token lacks a scope that this request needs")
+            ..Self::new(
+                Word::InsufficientScope,
+                "the token lacks a scope that this request needs",
+            )
         }
     }
 
@@ -230,14 +237,20 @@ impl Refusal {
     pub fn tenant_not_allowed() -> Self {
         Self {
             token_sent: true,
-            ..Self::new(Word::TenantNotAllowed, "this client may not act in this tenant")
+            ..Self::new(
+                Word::TenantNotAllowed,
+                "this client may not act in this tenant",
+            )
         }
     }
 
     /// 404: no route matches.
     #[must_use]
     pub fn no_route() -> Self {
-        Self::new(Word::NoRoute, "no route is configured for this host and path")
+        Self::new(
+            Word::NoRoute,
+            "no route is configured for this host and path",
+        )
     }
 
     /// 405: `allow` lists the methods that are there.
@@ -252,7 +265,10 @@ impl Refusal {
     /// 413: the body is larger than `[server] max_body`.
     #[must_use]
     pub fn body_too_large() -> Self {
-        Self::new(Word::BodyTooLarge, "the request body is larger than this server takes")
+        Self::new(
+            Word::BodyTooLarge,
+            "the request body is larger than this server takes",
+        )
     }
 
     /// 431: the head is larger than allowed. The connection is closed.
@@ -260,7 +276,10 @@ impl Refusal {
     pub fn head_too_large() -> Self {
         Self {
             close: true,
-            ..Self::new(Word::HeadTooLarge, "the request head is larger than this server takes")
+            ..Self::new(
+                Word::HeadTooLarge,
+                "the request head is larger than this server takes",
+            )
         }
     }
 
@@ -270,14 +289,20 @@ impl Refusal {
         Self {
             limit: Some(limit.to_owned()),
             retry_after: Some(retry_after),
-            ..Self::new(Word::RateLimited, "too many requests: wait as long as Retry-After says")
+            ..Self::new(
+                Word::RateLimited,
+                "too many requests: wait as long as Retry-After says",
+            )
         }
     }
 
     /// 502: the backend cannot be reached, broke off, or answered what is no HTTP.
     #[must_use]
     pub fn upstream_unreachable() -> Self {
-        Self::new(Word::UpstreamUnreachable, "the service behind this proxy cannot be reached")
+        Self::new(
+            Word::UpstreamUnreachable,
+            "the service behind this proxy cannot be reached",
+        )
     }
 
     /// 503: whether the token is good cannot be told now.
@@ -285,20 +310,29 @@ impl Refusal {
     pub fn store_unavailable() -> Self {
         Self {
             retry_after: Some(Duration::from_secs(5)),
-            ..Self::new(Word::StoreUnavailable, "tokens cannot be checked at the moment, try again")
+            ..Self::new(
+                Word::StoreUnavailable,
+                "tokens cannot be checked at the moment, try again",
+            )
         }
     }
 
     /// 504: the backend took too long.
     #[must_use]
     pub fn upstream_timeout() -> Self {
-        Self::new(Word::UpstreamTimeout, "the service behind this proxy did not answer in time")
+        Self::new(
+            Word::UpstreamTimeout,
+            "the service behind this proxy did not answer in time",
+        )
     }
 
     /// 500: a bug of ours.
     #[must_use]
     pub fn internal_error() -> Self {
-        Self { close: true, ..Self::new(Word::InternalError, "this request failed inside the proxy") }
+        Self {
+            close: true,
+            ..Self::new(Word::InternalError, "this request failed inside the proxy")
+        }
     }
 
     /// Its machine word.
@@ -329,7 +363,11 @@ impl Refusal {
     /// head (contract §3). The request id stands in the body; the header is set by whoever answers.
     #[must_use]
     pub fn render(&self, request_id: &str, grpc: bool) -> Response<Bytes> {
-        let mut response = if grpc { self.grpc() } else { self.problem(request_id) };
+        let mut response = if grpc {
+            self.grpc()
+        } else {
+            self.problem(request_id)
+        };
         let headers = response.headers_mut();
         headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
         if let Some(challenge) = self.challenge() {
@@ -351,7 +389,9 @@ impl Refusal {
         let status = self.word.status();
         let body = Problem {
             kind: match self.word {
-                Word::RateLimited => "https://iana.org/assignments/http-problem-types#quota-exceeded",
+                Word::RateLimited => {
+                    "https://iana.org/assignments/http-problem-types#quota-exceeded"
+                }
                 _ => "about:blank",
             },
             title: status.canonical_reason().unwrap_or_default(),
@@ -362,11 +402,13 @@ impl Refusal {
             limit: self.limit.as_deref(),
             violated_policies: self.limit.as_deref().map(|name| [name]),
         };
-        let mut response = Response::new(Bytes::from(serde_json::to_vec(&body).unwrap_or_default()));
+        let mut response =
+            Response::new(Bytes::from(serde_json::to_vec(&body).unwrap_or_default()));
         *response.status_mut() = status;
-        response
-            .headers_mut()
-            .insert(CONTENT_TYPE, HeaderValue::from_static("application/problem+json"));
+        response.headers_mut().insert(
+            CONTENT_TYPE,
+            HeaderValue::from_static("application/problem+json"),
+        );
         response
     }
 
@@ -431,14 +473,20 @@ mod tests {
     use super::*;
 
     fn header<'a>(response: &'a Response<Bytes>, name: &str) -> Option<&'a str> {
-        response.headers().get(name).and_then(|value| value.to_str().ok())
+        response
+            .headers()
+            .get(name)
+            .and_then(|value| value.to_str().ok())
     }
 
     #[test]
     fn a_refusal_is_a_problem_with_its_word_and_request_id() {
         let response = Refusal::no_route().render("id-1", false);
         assert_eq!(response.status(), 404);
-        assert_eq!(header(&response, "content-type"), Some("application/problem+json"));
+        assert_eq!(
+            header(&response, "content-type"),
+            Some("application/problem+json")
+        );
         let body: serde_json::Value = serde_json::from_slice(response.body()).unwrap();
         assert_eq!(body["type"], "about:blank");
         assert_eq!(body["title"], "Not Found");
@@ -453,7 +501,10 @@ mod tests {
         let challenge = |refusal: Refusal| {
             header(&refusal.render("x", false), "www-authenticate").map(str::to_owned)
         };
-        assert_eq!(challenge(Refusal::missing_token()).as_deref(), Some("Bearer realm=\"sidegate\""));
+        assert_eq!(
+            challenge(Refusal::missing_token()).as_deref(),
+            Some("Bearer realm=\"sidegate\"")
+        );
         assert_eq!(
             challenge(Refusal::invalid_token()).as_deref(),
             Some("Bearer realm=\"sidegate\", error=\"invalid_token\"")
@@ -468,10 +519,14 @@ mod tests {
 
     #[test]
     fn a_rate_limit_says_which_and_when_to_come_back() {
-        let response = Refusal::rate_limited("per-client", Duration::from_millis(1200)).render("x", false);
+        let response =
+            Refusal::rate_limited("per-client", Duration::from_millis(1200)).render("x", false);
         assert_eq!(header(&response, "retry-after"), Some("2"));
         let body: serde_json::Value = serde_json::from_slice(response.body()).unwrap();
-        assert_eq!(body["type"], "https://iana.org/assignments/http-problem-types#quota-exceeded");
+        assert_eq!(
+            body["type"],
+            "https://iana.org/assignments/http-problem-types#quota-exceeded"
+        );
         assert_eq!(body["limit"], "per-client");
         assert_eq!(body["violated-policies"], serde_json::json!(["per-client"]));
     }
@@ -490,7 +545,11 @@ mod tests {
             let response = refusal.render("x", true);
             assert_eq!(response.status(), 200);
             assert_eq!(header(&response, "content-type"), Some("application/grpc"));
-            assert_eq!(header(&response, "grpc-status"), Some(status), "{refusal:?}");
+            assert_eq!(
+                header(&response, "grpc-status"),
+                Some(status),
+                "{refusal:?}"
+            );
             assert!(response.body().is_empty());
         }
     }

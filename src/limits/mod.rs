@@ -1,12 +1,15 @@
 //! Rate limits: which apply to a request, whether all of them pass, what to tell who was refused
 //! (contract §8). Knows nothing of HTTP, of clients or of tokens: it is told the parts of a key.
-//! Read `buckets.rs` first.
+//! Read `limit.rs` first.
 
-pub mod buckets;
+mod buckets;
+pub mod limit;
 
 use std::num::NonZeroU32;
 
 use crate::base::units::Rate;
+
+pub use limit::{Exceeded, KeyValues, Limit, Limits, Spent};
 
 /// The name of the limit that is always there: it counts credentials that failed.
 pub const FAILED_CREDENTIALS: &str = "failed-credentials";

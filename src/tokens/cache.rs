@@ -125,9 +125,17 @@ impl Cache {
     /// `now` ends entries whose token ended meanwhile, whatever the cache's own clock says.
     pub(super) fn look(&self, hash: &TokenHash, now: UnixMillis) -> Known {
         if let Some(facts) = self.good.get(hash) {
-            return if now < facts.record.expires { Known::Good(facts) } else { Known::Unknown };
+            return if now < facts.record.expires {
+                Known::Good(facts)
+            } else {
+                Known::Unknown
+            };
         }
-        if self.unknown.contains_key(hash) { Known::Unknown } else { Known::Nothing }
+        if self.unknown.contains_key(hash) {
+            Known::Unknown
+        } else {
+            Known::Nothing
+        }
     }
 
     pub(super) fn keep(&self, hash: TokenHash, facts: Option<Arc<TokenFacts>>) {

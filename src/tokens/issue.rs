@@ -46,7 +46,19 @@ pub async fn issue(
 ) -> Result<Issued, IssueError> {
     let (token, hash) = format::new_access_token().map_err(|_| IssueError::NoRandomness)?;
     let expires = now.plus(ttl);
-    let kept = NewToken { hash, client_id: client_id.clone(), scopes: scopes.clone(), issued: now, expires };
+    let kept = NewToken {
+        hash,
+        client_id: client_id.clone(),
+        scopes: scopes.clone(),
+        issued: now,
+        expires,
+    };
     let id = store.insert(kept).await?;
-    Ok(Issued { token, id, scopes, issued: now, expires })
+    Ok(Issued {
+        token,
+        id,
+        scopes,
+        issued: now,
+        expires,
+    })
 }

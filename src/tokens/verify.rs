@@ -114,7 +114,9 @@ impl Verifier {
     /// Facts are good for `cache_ttl` after they were last confirmed: by the read itself, or by a
     /// change feed that was heard from since (contract §4).
     fn still_believed(&self, facts: &TokenFacts, now: Now) -> bool {
-        let confirmed = facts.read_nanos.max(self.heard_nanos.load(Ordering::Acquire));
+        let confirmed = facts
+            .read_nanos
+            .max(self.heard_nanos.load(Ordering::Acquire));
         let age = Duration::from_nanos(now.mono_nanos.saturating_sub(confirmed));
         facts.generation == self.generation.load(Ordering::Acquire) && age <= self.cache_ttl
     }
@@ -146,7 +148,10 @@ impl Verifier {
     ) -> Result<Option<Arc<TokenFacts>>, StoreAway> {
         loop {
             let mut outcome = self.join_lookup(hash);
-            let ended = outcome.wait_for(Option::is_some).await.map(|value| value.clone());
+            let ended = outcome
+                .wait_for(Option::is_some)
+                .await
+                .map(|value| value.clone());
             match ended {
                 Ok(Some(Outcome::Found(facts))) => return Ok(facts),
                 Ok(Some(Outcome::Superseded)) => {}
@@ -165,7 +170,11 @@ impl Verifier {
         let lookup = Arc::new(Lookup { outcome: sender });
         lookups.insert(hash, Arc::clone(&lookup));
         let generation = self.generation.load(Ordering::Acquire);
-        let run = OnRecord { verifier: Arc::clone(self), hash, lookup };
+        let run = OnRecord {
+            verifier: Arc::clone(self),
+            hash,
+            lookup,
+        };
         self.runtime.spawn(run.read_store(generation));
         receiver
     }
@@ -201,7 +210,8 @@ impl Verifier {
     /// The change feed answered: what changed before `asked` has been applied, so everything cached
     /// is confirmed as of then.
     pub fn heard(&self, asked: Now) {
-        self.heard_nanos.fetch_max(asked.mono_nanos, Ordering::AcqRel);
+        self.heard_nanos
+            .fetch_max(asked.mono_nanos, Ordering::AcqRel);
         self.store_answered(true);
     }
 
@@ -256,8 +266,9 @@ impl OnRecord {
 
     fn end(&self, outcome: Outcome) {
         let mut lookups = self.verifier.lookups();
-        let on_record =
-            lookups.get(&self.hash).is_some_and(|current| Arc::ptr_eq(current, &self.lookup));
+        let on_record = lookups
+            .get(&self.hash)
+            .is_some_and(|current| Arc::ptr_eq(current, &self.lookup));
         let outcome = match outcome {
             Outcome::Found(_) if !on_record => Outcome::Superseded,
             outcome => outcome,

@@ -37,7 +37,11 @@ impl TokenStore for SteeredStore {
         let failing = self.failing.load(Ordering::SeqCst);
         self.reads.send(()).unwrap();
         self.open.acquire().await.unwrap().forget();
-        if failing { Err(StoreUnavailable("down".into())) } else { Ok(record) }
+        if failing {
+            Err(StoreUnavailable("down".into()))
+        } else {
+            Ok(record)
+        }
     }
     async fn insert(&self, _: NewToken) -> Result<TokenId, StoreUnavailable> {
         unreachable!()
@@ -102,7 +106,13 @@ impl Bench {
             clock.clone(),
             Arc::new(Unwatched),
         );
-        Self { store, verifier, clock, reads, token }
+        Self {
+            store,
+            verifier,
+            clock,
+            reads,
+            token,
+        }
     }
 
     fn open_store(&self) {
@@ -119,7 +129,10 @@ impl Bench {
     }
 
     async fn is_good(&self) -> Result<bool, StoreAway> {
-        self.verifier.verify(&self.token, self.clock.now()).await.map(|facts| facts.is_some())
+        self.verifier
+            .verify(&self.token, self.clock.now())
+            .await
+            .map(|facts| facts.is_some())
     }
 }
 
@@ -135,7 +148,10 @@ fn live_record() -> TokenRecord {
 }
 
 fn revoked_record() -> TokenRecord {
-    TokenRecord { revoked: Some(START), ..live_record() }
+    TokenRecord {
+        revoked: Some(START),
+        ..live_record()
+    }
 }
 
 #[tokio::test]
@@ -175,16 +191,18 @@ async fn a_token_revoked_while_its_lookup_is_in_flight_is_refused_from_then_on()
     bench.reads.recv().await.unwrap();
     bench.open_store();
     assert!(after.await.unwrap().unwrap().is_none());
-    assert!(waiting.await.unwrap().unwrap().is_none(), "looks again instead of using the old answer");
+    assert!(
+        waiting.await.unwrap().unwrap().is_none(),
+        "looks again instead of using the old answer"
+    );
     assert_eq!(bench.is_good().await, Ok(false));
 }
 
 #[tokio::test]
 async fn forgetting_a_client_or_everything_supersedes_lookups_in_flight_too() {
-    for forget in [
-        (|v: &Verifier| v.forget_all()) as fn(&Verifier),
-        |v| v.forget_client(&ClientId::parse("demo").unwrap()),
-    ] {
+    for forget in [(|v: &Verifier| v.forget_all()) as fn(&Verifier), |v| {
+        v.forget_client(&ClientId::parse("demo").unwrap())
+    }] {
         let mut bench = Bench::new();
         let waiting = bench.ask();
         bench.reads.recv().await.unwrap();
@@ -257,7 +275,11 @@ async fn an_entry_is_good_for_the_cache_ttl_after_it_was_last_confirmed() {
     assert_eq!(bench.reads_so_far(), 1, "the change feed confirmed it");
     bench.clock.advance(Duration::from_millis(1));
     assert_eq!(bench.is_good().await, Ok(true));
-    assert_eq!(bench.reads_so_far(), 2, "nothing confirmed it, so the store was read");
+    assert_eq!(
+        bench.reads_so_far(),
+        2,
+        "nothing confirmed it, so the store was read"
+    );
 }
 
 #[tokio::test]
