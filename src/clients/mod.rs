@@ -2,6 +2,7 @@
 //! or HTTP; whoever keeps clients implements [`ClientStore`]. Read `registry.rs` first.
 
 pub mod grants;
+mod proof;
 pub mod registry;
 pub mod secret;
 
