@@ -5,6 +5,8 @@ pub mod grants;
 mod proof;
 pub mod registry;
 pub mod secret;
+#[cfg(test)]
+pub(crate) mod tests_support;
 
 use async_trait::async_trait;
 

@@ -57,7 +57,7 @@ pub(super) fn rounds_of(client: &Client) -> u32 {
 
 fn rounds(digest: &SecretDigest) -> u32 {
     match digest {
-        SecretDigest::Configured(_) => 1,
+        SecretDigest::Configured(_) => 0,
         SecretDigest::Hashed { iterations, .. } => iterations.get(),
     }
 }
@@ -91,24 +91,23 @@ impl Prover {
         ceiling: u32,
         now: UnixMillis,
     ) -> Result<(), Unproven> {
-        let digests = live_digests(client, now);
-        let (cheap, costly): (Vec<_>, Vec<_>) = digests
-            .into_iter()
-            .partition(|digest| rounds(digest) <= CHEAP_ROUNDS);
+        let (cheap, costly): (Vec<_>, Vec<_>) =
+            live_digests(client, now).partition(|digest| rounds(digest) <= CHEAP_ROUNDS);
         let marks: Vec<_> = costly
             .iter()
             .map(|digest| self.mark(digest, presented))
             .collect();
+        let remembered = |mark: &[u8; 32]| self.verified.contains_key(mark);
         // No early end: which of several secrets is right stays untold.
         let right = cheap
             .iter()
-            .fold(false, |found, digest| found | digest.matches(presented))
-            | marks.iter().flatten().any(|mark| self.verified.contains_key(mark));
-        if right {
+            .fold(false, |found, digest| found | digest.matches(presented));
+        if right || marks.iter().flatten().any(remembered) {
             return Ok(());
         }
-        let spent = cheap.iter().map(|digest| rounds(digest)).sum::<u32>();
+        let spent = cheap.iter().map(|digest| rounds(digest)).sum();
         let left = ceiling.saturating_sub(spent);
+        let costly = costly.into_iter().cloned().collect();
         match self.try_costly(costly, presented, left).await? {
             Some(at) => {
                 if let Some(mark) = marks.get(at).copied().flatten() {
@@ -165,13 +164,12 @@ impl Prover {
     }
 }
 
-fn live_digests(client: Option<&Client>, now: UnixMillis) -> Vec<SecretDigest> {
+fn live_digests(client: Option<&Client>, now: UnixMillis) -> impl Iterator<Item = &SecretDigest> {
     client
         .into_iter()
         .flat_map(|client| &client.secrets)
-        .filter(|secret| secret.expires.is_none_or(|end| now < end))
-        .map(|secret| secret.digest.clone())
-        .collect()
+        .filter(move |secret| secret.expires.is_none_or(|end| now < end))
+        .map(|secret| &secret.digest)
 }
 
 /// One attempt's costly part.
