@@ -2,8 +2,11 @@
 //! or HTTP; whoever keeps clients implements [`ClientStore`]. Read `registry.rs` first.
 
 pub mod grants;
+mod proof;
 pub mod registry;
 pub mod secret;
+#[cfg(test)]
+pub(crate) mod tests_support;
 
 use async_trait::async_trait;
 
