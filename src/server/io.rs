@@ -118,11 +118,11 @@ impl<T: Transport> AsyncWrite for Io<T> {
     }
 
     /// The codec flushes only once all it has buffered is written: if the body has ended, so has the
-    /// answer.
+    /// answer. A request whose body is still read is in flight all the same.
     fn poll_flush(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         let this = self.get_mut();
         ready!(Pin::new(&mut this.inner).poll_flush(cx))?;
-        if this.slot.phase() == Phase::Ended {
+        if this.slot.phase() == Phase::Ended && !this.slot.request_body_is(RequestBody::Open) {
             this.slot.enter(Phase::Idle);
         }
         Poll::Ready(Ok(()))

@@ -148,6 +148,10 @@ impl Slot {
     pub(super) fn set_request_body(&self, state: RequestBody) {
         self.request_body.store(state as u8, Ordering::Relaxed);
         self.note_bytes();
+        if self.phase() == Phase::Ended {
+            // Only this was waited for, and it may have happened in another task.
+            self.waker.wake();
+        }
     }
 
     pub(super) fn request_body_is(&self, state: RequestBody) -> bool {

@@ -12,6 +12,7 @@ use socket2::SockRef;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::runtime::{Builder, Runtime};
 use tokio::sync::mpsc;
+use tokio::time::Instant;
 
 use super::connection::{self, Terms};
 use super::connections::{Connections, NoPlace};
@@ -22,6 +23,9 @@ use super::{Handler, Peer};
 
 /// How long accepting pauses after it failed: first, and at most.
 const BACK_OFF: (Duration, Duration) = (Duration::from_millis(5), Duration::from_secs(1));
+
+/// Not every failure is worth a line: there can be hundreds a second.
+const WARN_EVERY: Duration = Duration::from_secs(1);
 
 /// The running data plane.
 #[derive(Debug)]
@@ -169,6 +173,7 @@ impl<H: Handler> Acceptor<H> {
         let drain = &self.terms.drain;
         let mut stopped = std::pin::pin!(drain.stopped());
         let mut pause = BACK_OFF.0;
+        let mut warned: Option<Instant> = None;
         loop {
             let accepted = tokio::select! {
                 biased;
@@ -182,7 +187,10 @@ impl<H: Handler> Acceptor<H> {
                 }
                 Err(error) if is_of_one_connection(&error) => {}
                 Err(error) => {
-                    tracing::warn!(listen = %self.local, %error, "accepting failed, it pauses");
+                    if warned.is_none_or(|at| at.elapsed() > WARN_EVERY) {
+                        warned = Some(Instant::now());
+                        tracing::warn!(listen = %self.local, %error, "accepting failed, it pauses");
+                    }
                     // Most likely file descriptors have run out: an idle connection holds one.
                     self.connections.close_longest_idle();
                     tokio::select! {

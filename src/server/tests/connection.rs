@@ -56,6 +56,7 @@ async fn a_peer_that_sends_nothing_is_closed_after_header_read_timeout() {
 async fn a_head_that_dribbles_in_is_closed_after_header_read_timeout() {
     let start = Instant::now();
     let mut client = Client::connect(&settings(), echo());
+    client.settle().await;
     for byte in GET.bytes().take(9) {
         client.send([byte]).await;
         advance(seconds(1)).await;
@@ -148,6 +149,31 @@ async fn a_request_is_in_flight_until_its_answer_is_written() {
         .unwrap();
     client.settle().await;
     assert!(client.slot.idle_since().is_some());
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_body_still_read_after_its_answer_is_in_flight() {
+    let early = Answers(|request: Request<Received>| -> BoxFuture<'static, _> {
+        tokio::spawn(request.into_body().collect());
+        Box::pin(async { Response::new(full("early\n")) })
+    });
+    let mut client = Client::connect(&settings(), early);
+    client.send(POST).await;
+    client.read_until("early\n").await;
+    for byte in [b'6', b'7', b'8', b'9'] {
+        client.settle().await;
+        assert_eq!(client.slot.idle_since(), None);
+        advance(seconds(100)).await;
+        client.send([byte]).await;
+    }
+    client.send("0").await;
+    client.settle().await;
+    assert_eq!(client.slot.phase(), Phase::Idle);
+    let start = Instant::now();
+    client.send(GET).await;
+    client.read_until("early\n").await;
+    assert_eq!(client.read_to_end().await, "");
+    assert_eq!(start.elapsed().as_secs(), 75);
 }
 
 #[tokio::test(start_paused = true)]

@@ -37,7 +37,7 @@ async fn is_refused(raw: &[u8]) {
     let (status, closes, got) = send(raw).await;
     let shown = String::from_utf8_lossy(raw);
     assert_eq!((status, closes), (400, true), "{shown:?}: {got}");
-    assert_eq!(got.matches("HTTP/1.1 ").count(), 1, "{shown:?}: {got}");
+    assert_eq!(got.matches("HTTP/1.").count(), 1, "{shown:?}: {got}");
 }
 
 async fn passes(raw: &[u8]) -> String {
@@ -173,7 +173,7 @@ async fn connect_and_trace_are_405_and_what_follows_connect_is_no_request() {
         if status == 405 {
             assert!(got.to_lowercase().contains("\r\nallow: get, head"), "{got}");
         }
-        let answers = got.matches("HTTP/1.1 ").count();
+        let answers = got.matches("HTTP/1.").count();
         assert_eq!(answers, if method == "TRACE" { 2 } else { 1 }, "{got}");
     }
 }
@@ -208,7 +208,6 @@ async fn lengths_with_two_readings_are_refused() {
         "Content-Length: 5.0",
         "Content-Length: ",
         "Content-Length: 5\r\nContent-Length: 6",
-        "Content-Length: 18446744073709551615",
         "Content-Length: 18446744073709551617",
         "Content-Length: 1000000000000000000",
         "Content-Length : 5",
@@ -225,6 +224,10 @@ async fn lengths_with_two_readings_are_refused() {
         let raw = format!("POST / HTTP/1.1\r\nHost: a\r\n{lines}\r\n\r\n0\r\n\r\n");
         is_refused(raw.as_bytes()).await;
     }
+    // hyper takes this one for a head too large.
+    let raw = b"POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 18446744073709551615\r\n\r\n";
+    let (status, closes, _) = send(raw).await;
+    assert_eq!((status, closes), (431, true));
     is_refused(b"POST / HTTP/1.0\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n").await;
     is_refused(b"GET / HTTP/1.1\r\n Host: a\r\n\r\n").await;
     is_refused(b"GET  / HTTP/1.1\r\nHost: a\r\n\r\n").await;
@@ -275,6 +278,6 @@ async fn malformed_chunks_end_the_connection() {
         );
         let (_, closes, got) = send(raw.as_bytes()).await;
         assert!(closes, "{chunks:?}: {got}");
-        assert!(got.matches("HTTP/1.1 ").count() <= 1, "{chunks:?}: {got}");
+        assert!(got.matches("HTTP/1.").count() <= 1, "{chunks:?}: {got}");
     }
 }

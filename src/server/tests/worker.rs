@@ -4,7 +4,6 @@ use std::time::Duration;
 
 use futures_util::future::BoxFuture;
 use http::{Request, Response};
-use tokio::time::Instant;
 
 use super::super::tests_support::{Answers, End, echo, full, pieces};
 use super::super::{Received, bind, bind_one};
