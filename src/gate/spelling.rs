@@ -62,6 +62,10 @@ const DECODINGS: usize = 4;
 /// Whether any reader would take this raw name for one of ours.
 #[must_use]
 pub(super) fn some_reader_takes_it_for_ours(raw_name: &str) -> bool {
+    // The shortest of ours has four characters, and no way of writing one takes less than a byte.
+    if raw_name.len() < 4 {
+        return false;
+    }
     let innocent = |b: u8| b.is_ascii_alphanumeric() || matches!(b, b'_' | b'-');
     if raw_name.bytes().all(innocent) {
         return Param::of_name(raw_name.as_bytes()).is_some();
