@@ -129,8 +129,9 @@ fn origin_form(uri: &Uri, cut: bool, keep_token: bool) -> Uri {
     Uri::from(target)
 }
 
-/// What is said anew of where the request came from and whether it has a body, read before anything is
-/// taken away.
+/// What is said anew of where the request came from and whether it has a body. Read before anything is
+/// taken away: else a client could hide its address behind a trusted proxy's by naming
+/// `X-Forwarded-For` in a `Connection` line.
 struct Anew {
     client_host: HeaderValue,
     /// What trusted proxies said.
@@ -202,9 +203,7 @@ impl Anew {
 fn take_away(headers: &mut HeaderMap, names: &IdentityHeaders, trusted: bool) {
     let trailer = announced_trailers(headers, names);
     for name in connection_names(headers) {
-        if !is_set_by_us(&name) {
-            headers.remove(&name);
-        }
+        headers.remove(&name);
     }
     let gone: Vec<HeaderName> = headers
         .keys()
@@ -238,12 +237,6 @@ pub(super) fn connection_names(headers: &HeaderMap) -> Vec<HeaderName> {
         })
         .filter_map(|name| HeaderName::from_bytes(name).ok())
         .collect()
-}
-
-/// Fields that say what we set ourselves: a `Connection` line cannot make them disappear first, which
-/// would hide the client's address behind a trusted proxy's.
-fn is_set_by_us(name: &HeaderName) -> bool {
-    *name == HOST || fold_begins(name.as_str(), X_FORWARDED)
 }
 
 /// Fields for the next hop alone, whatever `Connection` says.
