@@ -353,7 +353,9 @@ async fn an_idle_connection_closed_for_room_serves_nothing_more() {
     client.settle().await;
     client.connections.close_longest_idle();
     client.send(GET).await;
+    let start = Instant::now();
     assert_eq!(client.read_to_end().await, "");
+    assert_eq!(start.elapsed(), Duration::ZERO);
     assert_eq!(client.connections.open(), 0);
 }
 
