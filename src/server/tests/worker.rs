@@ -232,6 +232,19 @@ fn a_client_that_still_sends_can_read_the_refusal() {
 }
 
 #[test]
+fn a_client_that_shuts_its_side_at_once_is_answered() {
+    let server = Server::start(Settings::default(), echo);
+    for _ in 0..20 {
+        let mut socket = server.connect();
+        socket.write_all(&GET.repeat(2)).unwrap();
+        socket.shutdown(std::net::Shutdown::Write).unwrap();
+        let start = std::time::Instant::now();
+        assert_eq!(rest(&mut socket).unwrap().matches("/a 0\n").count(), 2);
+        assert!(start.elapsed() < Duration::from_secs(1));
+    }
+}
+
+#[test]
 fn connections_inherit_what_the_listener_was_set_to() {
     let listener = bind_one("test", ([127, 0, 0, 1], 0).into()).unwrap();
     let _client = connect(listener.local_addr().unwrap());
