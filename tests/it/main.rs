@@ -1,1 +1,4 @@
-//! Integration tests.
+//! Integration tests: a real sidecar on real sockets, one module per concern.
+
+mod architecture;
+mod harness;
