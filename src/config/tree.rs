@@ -64,9 +64,11 @@ impl Value {
     }
 }
 
-/// Takes over what the TOML parser read; `place` tells where each span is.
-pub(super) fn node(value: &Spanned<DeValue<'_>>, place: &impl Fn(usize) -> Place) -> Node {
-    let at = place(value.span().start);
+/// Takes over what the TOML parser read; `place` tells where each span is. What the parser made up in
+/// place of something broken has no span and stands at `around`.
+fn node(value: &Spanned<DeValue<'_>>, around: usize, place: &impl Fn(usize) -> Place) -> Node {
+    let span = value.span();
+    let at = if span.is_empty() { around } else { span.start };
     let value = match value.get_ref() {
         DeValue::String(text) => Value::String(text.clone().into_owned()),
         DeValue::Integer(digits) => {
@@ -75,23 +77,25 @@ pub(super) fn node(value: &Spanned<DeValue<'_>>, place: &impl Fn(usize) -> Place
         DeValue::Float(_) => Value::Float,
         DeValue::Boolean(value) => Value::Boolean(*value),
         DeValue::Datetime(_) => Value::Datetime,
-        DeValue::Array(items) => Value::List(
-            items
-                .iter()
-                .map(|item| Rc::new(node(item, place)))
-                .collect(),
-        ),
+        DeValue::Array(items) => {
+            let item = |item| Rc::new(node(item, at, place));
+            Value::List(items.iter().map(item).collect())
+        }
         DeValue::Table(table) => Value::Table(entries(table, place)),
     };
-    Node { place: at, value }
+    Node {
+        place: place(at),
+        value,
+    }
 }
 
 /// Takes over a table that the TOML parser read.
 pub(super) fn entries(table: &toml::de::DeTable<'_>, place: &impl Fn(usize) -> Place) -> Entries {
     let entry = |(key, value): (&Spanned<toml::de::DeString<'_>>, &Spanned<DeValue<'_>>)| {
+        let at = key.span().start;
         let entry = Entry {
-            place: place(key.span().start),
-            node: Rc::new(node(value, place)),
+            place: place(at),
+            node: Rc::new(node(value, at, place)),
         };
         (key.get_ref().clone().into_owned(), entry)
     };
@@ -102,7 +106,7 @@ pub(super) fn entries(table: &toml::de::DeTable<'_>, place: &impl Fn(usize) -> P
 pub(super) fn typed(text: &str, variable: &Rc<str>) -> Result<Node, String> {
     // A value ends with its text; what the parser leaves unread, it does not tell.
     match DeValue::parse(text.trim()) {
-        Ok(value) => Ok(node(&value, &|_| Place::Variable(Rc::clone(variable)))),
+        Ok(value) => Ok(node(&value, 0, &|_| Place::Variable(Rc::clone(variable)))),
         Err(error) => Err(error.message().to_owned()),
     }
 }

@@ -28,7 +28,7 @@ pub(in crate::config) fn read(
     mode: Mode,
     names: &Names<'_>,
 ) -> Vec<RouteSettings> {
-    let tables = root.listed("routes");
+    let mut tables = root.listed("routes");
     if tables.is_empty() {
         // What the table would ask for is known even where there is none.
         if !root.has("routes") && !names.upstreams.iter().any(|own| own == DEFAULT_UPSTREAM) {
@@ -38,8 +38,9 @@ pub(in crate::config) fn read(
     }
     let mut taken = HashMap::new();
     tables
-        .iter()
+        .iter_mut()
         .map(|table| {
+            table.later(&["strip_prefix", "upgrades"]);
             let route = one(table, mode, names);
             twice(table, &route, &mut taken);
             route
@@ -206,11 +207,12 @@ const ALL: &str = "";
 /// Two routes that one request could mean alike. Paths that differ in letter case alone are one: a
 /// request for either would have two readings and be refused.
 fn twice(table: &Table<'_>, route: &RouteSettings, taken: &mut Taken) {
-    if table.field("methods").is_some() && route.methods.is_empty() {
-        let empty = table.optional("methods", |f| f.each("", |_| Ok(())));
-        if empty.is_some_and(|all| !all.is_empty()) {
-            return; // every method was wrong: told already
-        }
+    let no_method = |field: &Field<'_>| field.each("", |_| Ok(())).is_ok_and(|all| all.is_empty());
+    if let Some(field) = table.field("methods")
+        && route.methods.is_empty()
+        && !no_method(&field)
+    {
+        return; // none could be read: told already
     }
     let key = (route.host.clone(), route.path.to_ascii_lowercase());
     let others = taken.entry(key).or_default();

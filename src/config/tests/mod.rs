@@ -30,7 +30,9 @@ fn read(text: &str) -> Result<Config, Mistakes> {
 /// The mistakes as `key: message; mend`, with the lines as `text` has them.
 fn mistakes(text: &str) -> Vec<String> {
     let shown = |m: &super::Mistake| {
-        let line = m.line.map_or(0, |line| line - UPSTREAM.lines().count());
+        let line = m
+            .line
+            .map_or(0, |line| line as isize - UPSTREAM.lines().count() as isize);
         format!("{line}: {}: {}; {}", m.key, m.message, m.mend)
     };
     match read(text) {
