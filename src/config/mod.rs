@@ -183,7 +183,11 @@ fn read(
             }
             Place::Variable(name) => (None, None, Some(name.to_string())),
         };
-        let told = wrong.message.is_empty() || line.is_some_and(|l| broken_lines.contains(&l));
+        // Behind a broken line what reads like a key may be the rest of a secret: it is not repeated.
+        let rest =
+            |l: usize| wrong.message.starts_with("unknown") && broken_lines.contains(&(l - 1));
+        let told =
+            wrong.message.is_empty() || line.is_some_and(|l| broken_lines.contains(&l) || rest(l));
         if !told {
             mistakes.push(Mistake {
                 file: shown.clone(),
@@ -225,7 +229,7 @@ fn syntax(error: &toml::de::Error, text: &str, file: &str, line: usize, column: 
         line: Some(line),
         column: Some(column),
         variable: None,
-        key: key.lines().next().unwrap_or("").to_owned(),
+        key: key.lines().next().unwrap_or("").chars().take(80).collect(),
         message: message.to_owned(),
         mend,
     }

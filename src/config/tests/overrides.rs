@@ -162,3 +162,22 @@ fn variables_that_are_no_paths_are_mistakes() {
     ];
     assert!(wrong("", &twice).contains("another variable overrides the same key"));
 }
+
+#[test]
+fn a_variable_holds_one_value_and_nothing_behind_it() {
+    for text in ["5 6", "5\nx = 1", "5,", "", "5"] {
+        let pairs = [("SIDEGATE__SERVER__MAX_HEADERS", text)];
+        let read = read_env(UPSTREAM, &pairs);
+        assert_eq!(read.is_ok(), text == "5", "{text:?}");
+    }
+    for text in ["{ env = \"S\" } x", "{ env = \"S\" }\n"] {
+        let pairs = [
+            ("SIDEGATE__CLIENTS__0__ID", "a"),
+            ("SIDEGATE__CLIENTS__0__SECRET", text),
+            ("S", "from-env"),
+        ];
+        let config = read("", &pairs);
+        let digest = &config.clients[0].secrets[0].digest;
+        assert_eq!(digest.matches("from-env"), text.ends_with('\n'));
+    }
+}
