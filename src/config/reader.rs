@@ -244,11 +244,14 @@ impl<'r> Table<'r> {
 
     /// The table of this key; an empty one where it is absent or no table.
     pub(super) fn child(&self, key: &'static str) -> Table<'r> {
-        let mend = || format!("write [{}]", join(&self.path, key));
+        self.child_or(key, &format!("write [{}]", join(&self.path, key)))
+    }
+
+    fn child_or(&self, key: &'static str, mend: &str) -> Table<'r> {
         let table = self.field(key).and_then(|field| {
             let table = field.table();
             if table.is_none() {
-                field.wrong_kind("a table", &mend());
+                field.wrong_kind("a table", mend);
             }
             table
         });
@@ -265,7 +268,8 @@ impl<'r> Table<'r> {
 
     /// The tables in the table of this key, by name. A name made by the environment has `-` for `_`.
     pub(super) fn named(&self, key: &'static str) -> Vec<(String, Table<'r>)> {
-        let mut all = self.child(key);
+        let mend = format!("write [{}.NAME] for each", join(&self.path, key));
+        let mut all = self.child_or(key, &mend);
         let mut named = Vec::new();
         for (name, entry) in std::mem::take(&mut all.entries) {
             let made = matches!(entry.place, Place::Variable(_));
@@ -293,7 +297,7 @@ impl<'r> Table<'r> {
         };
         let mend = format!("write [[{key}]], with two brackets, for each");
         let Some(items) = field.items() else {
-            field.wrong_kind("a list of tables", &mend);
+            field.wrong(field.no_list("a list of tables", &mend));
             return Vec::new();
         };
         let mut tables = Vec::with_capacity(items.len());
@@ -488,26 +492,24 @@ impl<'r> Field<'r> {
         matches!(self.node.value, Value::Text(_))
     }
 
+    /// Why it has no items.
+    fn no_list(&self, wanted: &str, mend: &str) -> Wrong {
+        match (&self.node.value, &self.node.place) {
+            (Value::Table(_), Place::Variable(_)) => Wrong::new(
+                "it is a list, and variables must give its items by number, from 0 without gaps",
+                "give the items before this one, or write the list in the file",
+            ),
+            _ => self.other_kind(wanted, mend),
+        }
+    }
+
     /// Reads each item of a list; those that are wrong are reported and left out.
     pub(super) fn each<T>(
         &self,
         mend: &str,
         read: impl Fn(&Field<'r>) -> Result<T, Wrong>,
     ) -> Result<Vec<T>, Wrong> {
-        let items = self.items().ok_or_else(|| {
-            let gaps = matches!(
-                (&self.node.value, &self.node.place),
-                (Value::Table(_), Place::Variable(_))
-            );
-            if gaps {
-                Wrong::new(
-                    "it is a list: its variables must count from 0 without gaps",
-                    mend,
-                )
-            } else {
-                self.other_kind("a list", mend)
-            }
-        })?;
+        let items = self.items().ok_or_else(|| self.no_list("a list", mend))?;
         let mut values = Vec::with_capacity(items.len());
         for item in items {
             match read(&item) {

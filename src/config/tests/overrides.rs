@@ -66,6 +66,12 @@ fn lists_go_by_index_and_the_next_number_adds_an_item() {
 }
 
 #[test]
+fn items_that_leave_a_gap_are_a_mistake() {
+    let message = wrong("", &[("SIDEGATE__ROUTES__1__PATH", "/x")]);
+    assert!(message.contains("from 0 without gaps"), "{message}");
+}
+
+#[test]
 fn the_one_default_route_can_be_overridden_where_the_file_has_none() {
     let config = read("", &[("SIDEGATE__ROUTES__0__ACCESS", "optional")]);
     assert_eq!(config.routes.len(), 1);
