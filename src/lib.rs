@@ -41,14 +41,14 @@
 //! `tokens/verify` → its cache, else the store → `gate/identity`. Revoked: the store first, then
 //! `tokens/verify` forgets; other processes hear of it through the store's change log.
 
-//APP pub mod app;
+pub mod app;
 pub mod base;
 pub mod cli;
 pub mod clients;
 pub mod config;
-//APP pub mod control;
+pub mod control;
 pub mod endpoints;
-//APP pub mod front;
+pub mod front;
 pub mod gate;
 pub mod limits;
 pub mod observe;

@@ -4,7 +4,7 @@
 mod changes;
 
 use std::net::SocketAddr;
-use std::path::PathBuf;
+use std::ffi::OsString;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -12,10 +12,10 @@ use tokio::runtime::Handle;
 use tokio::task::JoinHandle;
 use tokio::time::{Instant, MissedTickBehavior};
 
-use crate::base::clock::Clock;
+use crate::base::clock::{Clock, Now, UnixMillis};
 use crate::clients::registry::Registry;
 use crate::config::Config;
-use crate::control::{self, Reply, Request};
+use crate::control::{self, Reply, Request, Status};
 use crate::endpoints::admin::{Admin, Readiness};
 use crate::endpoints::{Deps, Endpoints};
 use crate::front::{Front, Shared};
@@ -45,7 +45,7 @@ const PRUNE_BATCH: u32 = 500;
 #[derive(Clone)]
 pub struct Options {
     /// `$RUNTIME_DIRECTORY`, if there is one.
-    pub runtime_directory: Option<PathBuf>,
+    pub runtime_directory: Option<OsString>,
     /// Where log lines go.
     pub lines: Lines,
     /// The time.
@@ -214,9 +214,9 @@ pub async fn start(config: Config, options: Options) -> Result<Running, StartErr
     let store::settings::Settings::Sqlite(store_file) = &config.store;
     let places = control::places(
         config.admin.socket.as_deref(),
-        runtime_directory.as_deref(),
         Some(store_file),
         &config.file,
+        runtime_directory.as_deref(),
     );
     let socket = control::Listener::bind(&places)
         .map_err(|error| StartError::new(Blame::Service, error))?;
@@ -225,6 +225,10 @@ pub async fn start(config: Config, options: Options) -> Result<Running, StartErr
         changes: Arc::clone(&changes),
         drain: drain.clone(),
         readiness: readiness.clone(),
+        data: data.clone(),
+        admin,
+        clock: clock.clone(),
+        started: clock.now(),
     };
 
     // 7. Work in the background.
@@ -374,7 +378,7 @@ async fn prune(stores: Stores, clock: Clock) {
     let Some(before) = clock.now().wall().0.checked_sub(KEEP_ENDED.as_millis() as i64) else {
         return;
     };
-    let before = crate::base::clock::UnixMillis(before);
+    let before = UnixMillis(before);
     loop {
         match stores.tokens.prune(before, PRUNE_BATCH).await {
             Ok(deleted) if deleted >= u64::from(PRUNE_BATCH) => {}
@@ -393,23 +397,37 @@ struct Commands {
     changes: Arc<Changes>,
     drain: Drain,
     readiness: Readiness,
+    data: Vec<SocketAddr>,
+    admin: SocketAddr,
+    clock: Clock,
+    started: Now,
 }
 
-#[async_trait::async_trait]
 impl control::Handler for Commands {
     async fn handle(&self, request: Request) -> Reply {
         match request {
-            Request::Sync { store } if store != self.store => Reply::NotMine,
+            Request::Sync { store } if store != self.store => Reply::Synced { uses: false },
             Request::Sync { .. } => match self.changes.catch_up().await {
-                Ok(()) => Reply::Done,
-                Err(error) => Reply::Failed(error.to_string()),
+                Ok(()) => Reply::Synced { uses: true },
+                Err(error) => Reply::Failed {
+                    message: error.to_string(),
+                },
             },
             Request::Drain => {
                 tracing::info!("draining: unready from now on, still serving");
                 self.readiness.set_draining();
                 self.drain.begin();
-                Reply::Done
+                Reply::Draining
             }
+            Request::Status => Reply::Status(Status {
+                pid: std::process::id(),
+                version: env!("CARGO_PKG_VERSION").to_owned(),
+                data: self.data.iter().map(ToString::to_string).collect(),
+                admin: Some(self.admin.to_string()),
+                uptime_seconds: self.clock.now().since(self.started).as_secs(),
+                generation: 0,
+                draining: self.drain.is_draining(),
+            }),
         }
     }
 }
