@@ -88,6 +88,13 @@ impl Registry {
         self.now_known.load().get(id).cloned()
     }
 
+    /// Whether clients of the store may be missing here, as far as this registry was told: then an
+    /// unknown id proves nothing.
+    #[must_use]
+    pub fn may_lack_some(&self) -> bool {
+        self.overdue.load(Ordering::Acquire)
+    }
+
     /// Reads all clients of the store: at start, and when it cannot be told which have changed.
     ///
     /// # Errors

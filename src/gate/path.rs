@@ -133,7 +133,7 @@ fn decode(path: &[u8]) -> Option<Vec<u8>> {
 
 /// Lenient UTF-8 decoders take `C0 AF` for a slash: sequences longer than needed become the ASCII
 /// character they stand for.
-fn fold_overlong(path: &[u8]) -> Option<Vec<u8>> {
+pub(super) fn fold_overlong(path: &[u8]) -> Option<Vec<u8>> {
     if path.is_ascii() {
         return None;
     }

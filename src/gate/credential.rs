@@ -1,0 +1,124 @@
+//! The credential: `Authorization: Bearer T` or `?access_token=T`, exactly one (RFC 6750).
+
+use http::HeaderMap;
+use http::header::AUTHORIZATION;
+
+use super::query::Params;
+use super::spelling::Param;
+use crate::observe::access::CredentialKind;
+use crate::refusal::Refusal;
+use crate::tokens::PresentedToken;
+
+const BEARER: &[u8] = b"bearer";
+
+/// A credential that was presented, well-formed. The token's text is not kept.
+#[derive(Clone, Copy, Debug)]
+pub struct Credential {
+    /// Where it stood.
+    pub kind: CredentialKind,
+    /// What to look up; `None` when it has not the form of a Sidegate token and can't be good.
+    pub token: Option<PresentedToken>,
+}
+
+/// The one credential of a request; `None` where there is none.
+///
+/// # Errors
+/// 400 `invalid_request`: both kinds, one of them twice or beside another Authorization line, an
+/// empty or malformed one. What cannot be read is never taken for absent.
+pub fn find(headers: &HeaderMap, params: &Params<'_>) -> Result<Option<Credential>, Refusal> {
+    let mut lines = headers.get_all(AUTHORIZATION).iter();
+    let bearer = match (lines.next(), lines.next()) {
+        (None, _) => None,
+        (Some(line), None) => bearer_token(line.as_bytes())?,
+        (Some(_), Some(_)) => {
+            for line in headers.get_all(AUTHORIZATION) {
+                if bearer_token(line.as_bytes())?.is_some() {
+                    return Err(Refusal::invalid_request(
+                        "a Bearer token must be the only Authorization header",
+                    ));
+                }
+            }
+            None
+        }
+    };
+    if bearer.is_some() && params.has(Param::AccessToken) {
+        return Err(Refusal::invalid_request(
+            "send the token once: as Authorization header or as access_token, not both",
+        ));
+    }
+    if let Some(text) = bearer {
+        return Ok(Some(Credential {
+            kind: CredentialKind::Bearer,
+            token: PresentedToken::parse(text),
+        }));
+    }
+    match params.value(Param::AccessToken)? {
+        None => Ok(None),
+        Some(text) if text.is_empty() => Err(Refusal::invalid_request("access_token is empty")),
+        Some(text) => Ok(Some(Credential {
+            kind: CredentialKind::Query,
+            token: PresentedToken::parse(&text),
+        })),
+    }
+}
+
+/// The token of one Authorization line; `None` for a line of another scheme.
+fn bearer_token(line: &[u8]) -> Result<Option<&str>, Refusal> {
+    let malformed =
+        || Refusal::invalid_request("the Authorization header is malformed: send \"Bearer TOKEN\"");
+    let text = std::str::from_utf8(line)
+        .ok()
+        .filter(|text| !text.is_empty() && text.bytes().all(|b| (b' '..=b'~').contains(&b)))
+        .ok_or_else(malformed)?;
+    if !is_bearer(line) {
+        return Ok(None);
+    }
+    // is_bearer is generous, so that nothing that anybody reads as Bearer counts as another scheme.
+    let (scheme, rest) = text.split_once(' ').ok_or_else(malformed)?;
+    let token = rest.trim_start_matches(' ');
+    if scheme.as_bytes().eq_ignore_ascii_case(BEARER) && is_b64token(token) {
+        Ok(Some(token))
+    } else {
+        Err(malformed())
+    }
+}
+
+/// `b64token` of RFC 6750 §2.1.
+fn is_b64token(text: &str) -> bool {
+    let body = text.trim_end_matches('=');
+    !body.is_empty()
+        && body
+            .bytes()
+            .all(|b| b.is_ascii_alphanumeric() || b"-._~+/".contains(&b))
+}
+
+/// Whether some reader takes an Authorization line, or a part of it behind a comma, for the scheme
+/// Bearer: in any letter case, whatever stands before it or right behind it that is no letter.
+#[must_use]
+pub fn is_bearer(line: &[u8]) -> bool {
+    line.split(|b| *b == b',').any(|part| {
+        let start = part.iter().position(u8::is_ascii_alphanumeric);
+        let part = start.map_or(&[][..], |start| &part[start..]);
+        let named = part
+            .get(..BEARER.len())
+            .is_some_and(|scheme| scheme.eq_ignore_ascii_case(BEARER));
+        named && part.get(BEARER.len()).is_none_or(|b| !is_token_byte(*b))
+    })
+}
+
+/// `tchar` of RFC 9110 §5.6.2: a scheme goes on with these.
+fn is_token_byte(byte: u8) -> bool {
+    byte.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(&byte)
+}
+
+/// Whether an Authorization line holds a text that has the form of a Sidegate token.
+#[must_use]
+pub fn holds_our_token(line: &[u8]) -> bool {
+    line.split(|b| !(b.is_ascii_alphanumeric() || matches!(b, b'-' | b'_')))
+        .filter_map(|piece| std::str::from_utf8(piece).ok())
+        .any(|piece| PresentedToken::parse(piece).is_some())
+}
+
+#[cfg(test)]
+#[path = "tests/credential.rs"]
+mod tests;

@@ -1,0 +1,345 @@
+//! The head that goes on: first everything is taken away that may not go on, then ours is set.
+
+use std::net::IpAddr;
+use std::sync::Arc;
+
+use http::header::{AUTHORIZATION, CONNECTION, CONTENT_LENGTH, HOST, TRAILER, TRANSFER_ENCODING};
+use http::uri::PathAndQuery;
+use http::{HeaderMap, HeaderName, HeaderValue, Uri, Version, request};
+
+use super::answer::AnswerEdits;
+use super::credential;
+use super::identity::{IdentityHeaders, fold_begins, folds_to};
+use super::query;
+use super::route::Route;
+use super::{Passing, Permit, Rules};
+
+const X_FORWARDED: &[u8] = b"x-forwarded-";
+const X_FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
+const X_FORWARDED_PROTO: HeaderName = HeaderName::from_static("x-forwarded-proto");
+const X_FORWARDED_HOST: HeaderName = HeaderName::from_static("x-forwarded-host");
+const X_REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
+
+/// What the connection and the server tell of the way a request came.
+#[derive(Clone, Copy, Debug)]
+pub struct Way<'a> {
+    /// The address at the other end of the connection.
+    pub peer_ip: IpAddr,
+    /// Whether the peer is a proxy whose forwarding headers are believed.
+    pub trusted: bool,
+    /// `http` or `https`.
+    pub scheme: &'static str,
+    /// The Host that goes on.
+    pub host_header: &'a HeaderValue,
+    /// The id of the request.
+    pub request_id: &'a HeaderValue,
+}
+
+/// What happens to Authorization lines.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Bearer {
+    /// Every Bearer line is cut.
+    Cut,
+    /// Those that hold a Sidegate token are cut: others are none of ours to take (observe mode).
+    CutOurs,
+    /// They go on: `forward_credentials`.
+    Keep,
+}
+
+/// A request head that may be sent to a backend. Made only by [`Permit::write`].
+pub struct Outbound {
+    route: Arc<Route>,
+    parts: request::Parts,
+    edits: AnswerEdits,
+    trailers: Trailers,
+}
+
+impl Outbound {
+    /// The route it takes.
+    #[must_use]
+    pub fn route(&self) -> &Arc<Route> {
+        &self.route
+    }
+
+    /// The route, the head to send, what to change in the answer's head, and which trailers may follow.
+    #[must_use]
+    pub fn into_parts(self) -> (Arc<Route>, request::Parts, AnswerEdits, Trailers) {
+        (self.route, self.parts, self.edits, self.trailers)
+    }
+}
+
+impl Permit {
+    /// Turns the head that was decided on into the one that goes on. Its target has only path and
+    /// query, its framing is left to whoever sends it.
+    #[must_use]
+    pub fn write(self, mut parts: request::Parts, way: &Way<'_>) -> Outbound {
+        let keep_token = self.route.settings.forward_credentials;
+        parts.uri = origin_form(&parts.uri, self.cut, keep_token);
+        parts.version = Version::HTTP_11;
+        let forwarded = Forwarded::of(&parts, way);
+        let names = &self.rules.identity;
+        take_away(&mut parts.headers, names, way.trusted);
+        cut_credentials(&mut parts.headers, self.bearer);
+        parts.headers.insert(HOST, way.host_header.clone());
+        forwarded.set(&mut parts.headers);
+        parts.headers.insert(X_REQUEST_ID, way.request_id.clone());
+        if let Passing::As(identity) = &self.passing {
+            identity.set(names, &mut parts.headers);
+        }
+        Outbound {
+            route: self.route,
+            parts,
+            edits: self.edits,
+            trailers: Trailers(self.rules),
+        }
+    }
+}
+
+/// Path and query alone, without our parameters.
+fn origin_form(uri: &Uri, cut: bool, keep_token: bool) -> Uri {
+    let bare = uri.scheme().is_none() && uri.authority().is_none();
+    if bare && !cut {
+        return uri.clone();
+    }
+    let path = match uri.path() {
+        "" => "/",
+        path => path,
+    };
+    let rest = match uri.query() {
+        Some(query) if cut => query::without_ours(query, keep_token),
+        query => query.map(str::to_owned),
+    };
+    let target = rest.map_or_else(|| path.to_owned(), |query| format!("{path}?{query}"));
+    // Both are pieces of a target that was read before. If one could not be read again, what must not
+    // happen is that more goes on than was judged: the path alone does.
+    let target = PathAndQuery::try_from(target)
+        .or_else(|_| PathAndQuery::try_from(path))
+        .unwrap_or(PathAndQuery::from_static("/"));
+    Uri::from(target)
+}
+
+/// What the forwarding headers will say, read before anything is taken away.
+struct Forwarded {
+    client_host: HeaderValue,
+    /// What trusted proxies said.
+    chain: Vec<u8>,
+    proto: Option<HeaderValue>,
+    host: Option<HeaderValue>,
+    peer_ip: IpAddr,
+    scheme: &'static str,
+    /// The client said that its body has no byte; some backends insist on hearing it.
+    empty_body: bool,
+}
+
+impl Forwarded {
+    fn of(parts: &request::Parts, way: &Way<'_>) -> Self {
+        let headers = &parts.headers;
+        let sent_host = headers
+            .get(HOST)
+            .filter(|_| parts.uri.authority().is_none());
+        // Of several lines the last is the one that the nearest proxy wrote.
+        let believed = |name: HeaderName| {
+            let lines = headers.get_all(name);
+            lines.iter().next_back().filter(|_| way.trusted).cloned()
+        };
+        let mut chain = Vec::new();
+        if way.trusted {
+            let lines = headers.get_all(X_FORWARDED_FOR).iter();
+            for line in lines.filter(|line| !line.is_empty()) {
+                chain.extend_from_slice(line.as_bytes());
+                chain.extend_from_slice(b", ");
+            }
+        }
+        let length = headers.get(CONTENT_LENGTH).map(HeaderValue::as_bytes);
+        Self {
+            client_host: sent_host.unwrap_or(way.host_header).clone(),
+            chain,
+            proto: believed(X_FORWARDED_PROTO),
+            host: believed(X_FORWARDED_HOST),
+            peer_ip: way.peer_ip.to_canonical(),
+            scheme: way.scheme,
+            empty_body: length == Some(b"0") && !headers.contains_key(TRANSFER_ENCODING),
+        }
+    }
+
+    fn set(self, headers: &mut HeaderMap) {
+        if self.empty_body {
+            headers.insert(CONTENT_LENGTH, HeaderValue::from_static("0"));
+        }
+        let peer = self.peer_ip.to_string();
+        let mut chain = self.chain;
+        chain.extend_from_slice(peer.as_bytes());
+        if let Ok(chain) = HeaderValue::from_maybe_shared(bytes::Bytes::from(chain)) {
+            headers.insert(X_FORWARDED_FOR, chain);
+        }
+        let scheme = HeaderValue::from_static(self.scheme);
+        headers.insert(X_FORWARDED_PROTO, self.proto.unwrap_or(scheme));
+        headers.insert(X_FORWARDED_HOST, self.host.unwrap_or(self.client_host));
+    }
+}
+
+/// Hop-by-hop fields, those every `Connection` line names, and what frames or steers a message.
+fn take_away(headers: &mut HeaderMap, names: &IdentityHeaders, trusted: bool) {
+    let trailer = announced_trailers(headers, names);
+    for name in connection_names(headers) {
+        if !is_set_by_us(&name) {
+            headers.remove(&name);
+        }
+    }
+    let gone: Vec<HeaderName> = headers
+        .keys()
+        .filter(|name| {
+            is_hop_by_hop(name)
+                || is_framing(name)
+                || is_forwarding(name.as_str(), trusted)
+                || folds_to(name.as_str(), b"x-request-id")
+                || names.is_ours(name)
+        })
+        .cloned()
+        .collect();
+    for name in gone {
+        headers.remove(&name);
+    }
+    if let Some(trailer) = trailer {
+        headers.insert(TRAILER, trailer);
+    }
+}
+
+/// Every name that any `Connection` line lists.
+pub(super) fn connection_names(headers: &HeaderMap) -> Vec<HeaderName> {
+    headers
+        .get_all(CONNECTION)
+        .iter()
+        .flat_map(|line| line.as_bytes().split(|b| *b == b','))
+        .map(<[u8]>::trim_ascii)
+        .filter(|name| {
+            // The two that nearly every such line is; neither is the name of a field to remove.
+            !name.eq_ignore_ascii_case(b"keep-alive") && !name.eq_ignore_ascii_case(b"close")
+        })
+        .filter_map(|name| HeaderName::from_bytes(name).ok())
+        .collect()
+}
+
+/// Fields that say what we set ourselves: a `Connection` line cannot make them disappear first, which
+/// would hide the client's address behind a trusted proxy's.
+fn is_set_by_us(name: &HeaderName) -> bool {
+    *name == HOST || fold_begins(name.as_str(), X_FORWARDED)
+}
+
+/// Fields for the next hop alone, whatever `Connection` says.
+pub(super) fn is_hop_by_hop(name: &HeaderName) -> bool {
+    matches!(
+        name.as_str(),
+        "connection"
+            | "keep-alive"
+            | "proxy"
+            | "proxy-authenticate"
+            | "proxy-authentication-info"
+            | "proxy-authorization"
+            | "proxy-connection"
+            | "te"
+            | "trailer"
+            | "transfer-encoding"
+            | "upgrade"
+            | "http2-settings"
+    )
+}
+
+/// Fields that whoever sends the message writes anew.
+fn is_framing(name: &HeaderName) -> bool {
+    matches!(name.as_str(), "content-length" | "expect" | "host")
+}
+
+/// Where a request came from, as proxies tell it. From a trusted proxy the rest of it stays, but in
+/// its one spelling only: proxies that clean `X-Forwarded-For` may not see `X_Forwarded_For`.
+fn is_forwarding(name: &str, trusted: bool) -> bool {
+    let forwarding = fold_begins(name, X_FORWARDED)
+        || folds_to(name, b"x-real-ip")
+        || folds_to(name, b"forwarded");
+    let plain = || name.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'-');
+    forwarding && !(trusted && plain())
+}
+
+fn cut_credentials(headers: &mut HeaderMap, bearer: Bearer) {
+    let goes = |line: &HeaderValue| {
+        let line = line.as_bytes();
+        match bearer {
+            Bearer::Keep => false,
+            Bearer::Cut => credential::is_bearer(line),
+            Bearer::CutOurs => credential::is_bearer(line) && credential::holds_our_token(line),
+        }
+    };
+    let lines = headers.get_all(AUTHORIZATION);
+    if !lines.iter().any(goes) {
+        return;
+    }
+    let kept: Vec<HeaderValue> = lines.iter().filter(|line| !goes(line)).cloned().collect();
+    headers.remove(AUTHORIZATION);
+    for line in kept {
+        headers.append(AUTHORIZATION, line);
+    }
+}
+
+/// The `Trailer` of a message in chunks, with the names that may follow: without it none would be sent.
+fn announced_trailers(headers: &HeaderMap, names: &IdentityHeaders) -> Option<HeaderValue> {
+    if !headers.contains_key(TRANSFER_ENCODING) {
+        return None;
+    }
+    let announced: Vec<String> = headers
+        .get_all(TRAILER)
+        .iter()
+        .flat_map(|line| line.as_bytes().split(|b| *b == b','))
+        .filter_map(|name| HeaderName::from_bytes(name.trim_ascii()).ok())
+        .filter(|name| may_trail(name, names))
+        .map(|name| name.as_str().to_owned())
+        .collect();
+    (!announced.is_empty())
+        .then(|| HeaderValue::from_str(&announced.join(", ")).ok())
+        .flatten()
+}
+
+/// Whether a trailer of this name says nothing that only the head, or only Sidegate, may say.
+fn may_trail(name: &HeaderName, names: &IdentityHeaders) -> bool {
+    let head_only = matches!(
+        name.as_str(),
+        "authorization"
+            | "cache-control"
+            | "content-encoding"
+            | "content-range"
+            | "content-type"
+            | "cookie"
+            | "max-forwards"
+            | "range"
+            | "set-cookie"
+    );
+    !head_only
+        && !is_hop_by_hop(name)
+        && !is_framing(name)
+        && !is_forwarding(name.as_str(), false)
+        && !folds_to(name.as_str(), b"x-request-id")
+        && !names.is_ours(name)
+}
+
+/// Which trailers of the request may go on.
+#[derive(Clone)]
+pub struct Trailers(Arc<Rules>);
+
+impl Trailers {
+    /// Removes from `trailers` who somebody is, in every spelling, and whatever belongs into a head:
+    /// framing, routing, credentials.
+    pub fn filter(&self, trailers: &mut HeaderMap) {
+        let names = &self.0.identity;
+        let gone: Vec<HeaderName> = trailers
+            .keys()
+            .filter(|name| !may_trail(name, names))
+            .cloned()
+            .collect();
+        for name in gone {
+            trailers.remove(&name);
+        }
+    }
+}
+
+#[cfg(test)]
+#[path = "tests/headers.rs"]
+mod tests;
