@@ -122,7 +122,10 @@ async fn tell(parts: request::Parts, from: IpAddr, config: &Config) -> Result<()
             "endpoint", "Sidegate"
         ));
     }
-    let (host, host_header) = (framed.host.into_owned(), framed.host_header);
+    let host = framed.host.into_owned();
+    let host_header = framed
+        .host_header
+        .unwrap_or(HeaderValue::from_static(""));
     let local = config.server.listen.first().copied();
     let peer = Peer {
         addr: SocketAddr::new(from, 0),
@@ -139,9 +142,7 @@ async fn tell(parts: request::Parts, from: IpAddr, config: &Config) -> Result<()
         peer_ip: from,
         trusted: client.trusted,
         scheme: "http",
-        host_header: host_header
-            .as_ref()
-            .unwrap_or(&HeaderValue::from_static("")),
+        host_header: &host_header,
         request_id: &request_id,
     };
     let story = explain(&gate, parts, &host, client.ip, &way, clock.now()).await;

@@ -46,7 +46,8 @@ fn whole(text: &str) -> io::Result<()> {
     out.flush()
 }
 
-fn failed(error: io::Error) -> Failure {
+/// What a failed write to standard output means.
+pub(super) fn failed(error: io::Error) -> Failure {
     match error.kind() {
         ErrorKind::BrokenPipe => Failure::NobodyReads,
         _ => Failure::other(format!(
