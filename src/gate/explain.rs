@@ -17,8 +17,8 @@ use crate::base::oauth::Scopes;
 use crate::limits::{Exceeded, Mode as LimitMode, Spent};
 use crate::observe::access::CredentialKind;
 use crate::refusal::Refusal;
-use crate::tokens::ACCESS_TOKEN_PREFIX;
 use crate::tokens::cache::TokenFacts;
+use crate::tokens::format::ACCESS_TOKEN_PREFIX;
 
 /// Shorter texts are no tokens, and hiding them would hide half of the story.
 const SHORTEST_SECRET: usize = 8;
@@ -146,7 +146,7 @@ impl Story {
     }
 
     fn tell_outbound(&mut self, before: &HeaderMap, outbound: &Outbound) {
-        let parts = &outbound.parts;
+        let parts = outbound.parts();
         let path = parts.uri.path();
         let target = match parts.uri.query() {
             None => path.to_owned(),

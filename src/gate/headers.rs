@@ -61,6 +61,12 @@ impl Outbound {
         &self.route
     }
 
+    /// The head to send.
+    #[must_use]
+    pub fn parts(&self) -> &request::Parts {
+        &self.parts
+    }
+
     /// The route, the head to send, what to change in the answer's head, and which trailers may follow.
     #[must_use]
     pub fn into_parts(self) -> (Arc<Route>, request::Parts, AnswerEdits, Trailers) {

@@ -131,11 +131,16 @@ fn mangles_to_ours(name: &str) -> bool {
     let trimmed = name.trim_matches(|c: char| {
         c.is_whitespace() || is_unseen(c) || matches!(c, ',' | ';' | '!' | '?' | '&' | '[' | ']')
     });
+    // `access[token]` is a member of `access` to everybody.
+    let closed = name
+        .split_once('[')
+        .is_some_and(|(_, rest)| rest.contains(']'));
     let mut mangled = [0; 12]; // the longest of ours
     let mut length = 0;
     for c in trimmed.chars() {
         let c = match c {
-            '.' | '[' => '_',
+            '.' => '_',
+            '[' if !closed => '_',
             c if c.is_whitespace() => '_',
             c => c,
         };

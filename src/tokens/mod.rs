@@ -15,7 +15,7 @@ use async_trait::async_trait;
 use crate::base::clock::UnixMillis;
 use crate::base::oauth::{ClientId, Scopes};
 
-pub use format::{ACCESS_TOKEN_PREFIX, PresentedToken, TokenHash};
+pub use format::{PresentedToken, TokenHash};
 
 /// What `[tokens]` of the configuration says.
 #[derive(Clone, Debug)]

@@ -3,6 +3,8 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
+use http::HeaderValue;
+
 /// How a backend's URL is reached.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Origin {
@@ -12,6 +14,24 @@ pub struct Origin {
     pub host: String,
     /// Port; the scheme's where the URL names none.
     pub port: u16,
+}
+
+impl Origin {
+    /// Host, and port where it is not the scheme's, as a Host header says it.
+    #[must_use]
+    pub fn authority(&self) -> HeaderValue {
+        let host = match self.host.contains(':') {
+            true => format!("[{}]", self.host),
+            false => self.host.clone(),
+        };
+        let usual = if self.tls { 443 } else { 80 };
+        let text = match self.port == usual {
+            true => host,
+            false => format!("{host}:{}", self.port),
+        };
+        // A checked URL's host is visible ASCII.
+        HeaderValue::try_from(text).unwrap_or(HeaderValue::from_static("upstream"))
+    }
 }
 
 /// One `[upstreams.NAME]` table, checked.

@@ -1,0 +1,252 @@
+//! What a request leaves behind: counters and its line in the access log, written when the answer
+//! has ended or the client has gone.
+
+use std::net::IpAddr;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll, ready};
+use std::time::Duration;
+
+use bytes::Bytes;
+use http::uri::PathAndQuery;
+use http::{Method, StatusCode, request};
+use http_body::{Body, Frame, SizeHint};
+
+use super::{Inner, Shared};
+use crate::base::clock::Now;
+use crate::gate::Witness;
+use crate::gate::route::Route;
+use crate::limits::{Exceeded, Mode, Spent};
+use crate::observe::access::{AccessLine, CredentialKind};
+use crate::observe::audit::AuditLine;
+use crate::observe::request_id::RequestId;
+use crate::refusal::{Refusal, Word};
+use crate::tokens::cache::TokenFacts;
+use crate::server::BoxError;
+use crate::upstream::body::Progress;
+
+/// What an access line says of a client that left before it had an answer.
+const CLIENT_GONE: u16 = 499;
+
+/// What the gate found out on its way.
+pub(super) struct Trace {
+    route: Option<Arc<Route>>,
+    credential: CredentialKind,
+    token: Option<Arc<TokenFacts>>,
+    sudo: Option<String>,
+    tenant: Option<String>,
+    limit: Option<String>,
+    limit_nanos: Option<u64>,
+    observed: Option<Word>,
+    /// Limits in shadow mode that would have refused.
+    shadowed: Vec<String>,
+}
+
+impl Witness for Trace {
+    fn route(&mut self, route: &Arc<Route>) {
+        self.route = Some(Arc::clone(route));
+    }
+    fn credential(&mut self, kind: CredentialKind) {
+        self.credential = kind;
+    }
+    fn token(&mut self, facts: &Arc<TokenFacts>) {
+        self.token = Some(Arc::clone(facts));
+    }
+    fn sudo(&mut self, user: &str) {
+        self.sudo = Some(user.to_owned());
+    }
+    fn tenant(&mut self, tenant: &str) {
+        self.tenant = Some(tenant.to_owned());
+    }
+    fn limits(&mut self, spent: &[Spent], now: Now) {
+        if !spent.is_empty() {
+            self.limit_nanos = Some(now.mono_nanos);
+        }
+        let over = spent.iter().filter(|one| one.over);
+        self.shadowed
+            .extend(over.map(|one| one.limit().name().to_owned()));
+    }
+    fn exceeded(&mut self, exceeded: &Exceeded) {
+        self.limit = Some(exceeded.limit().name().to_owned());
+    }
+    fn observed(&mut self, refusal: &Refusal) {
+        self.observed = Some(refusal.word());
+    }
+}
+
+/// One request's trace.
+pub(super) struct Record {
+    shared: Arc<Shared>,
+    pub(super) started: Now,
+    pub(super) request_id: RequestId,
+    client_ip: IpAddr,
+    method: Method,
+    target: Option<PathAndQuery>,
+    pub(super) trace: Trace,
+    own_endpoint: bool,
+    status: u16,
+    error: Option<Word>,
+    /// The limit that refused.
+    progress: Option<Arc<Progress>>,
+    response_bytes: u64,
+    upstream: Option<Duration>,
+}
+
+impl Record {
+    pub(super) fn begin(
+        shared: &Arc<Shared>,
+        parts: &request::Parts,
+        request_id: RequestId,
+        client_ip: IpAddr,
+    ) -> Box<Self> {
+        Box::new(Self {
+            shared: Arc::clone(shared),
+            started: shared.clock.now(),
+            request_id,
+            client_ip,
+            method: parts.method.clone(),
+            target: parts.uri.path_and_query().cloned(),
+            trace: Trace {
+                route: None,
+                credential: CredentialKind::None,
+                token: None,
+                sudo: None,
+                tenant: None,
+                limit: None,
+                limit_nanos: None,
+                observed: None,
+                shadowed: Vec::new(),
+            },
+            own_endpoint: false,
+            status: CLIENT_GONE,
+            error: None,
+            progress: None,
+            response_bytes: 0,
+            upstream: None,
+        })
+    }
+
+    pub(super) fn is_own_endpoint(&mut self) {
+        self.own_endpoint = true;
+    }
+
+    pub(super) fn forwarded(&mut self, progress: Option<Arc<Progress>>, took: Duration) {
+        self.progress = progress;
+        self.upstream = Some(took);
+    }
+
+    pub(super) fn refused(&mut self, refusal: Refusal) {
+        self.error = Some(refusal.word());
+        if let Some(limit) = refusal.limit() {
+            self.trace.limit = Some(limit.to_owned());
+        }
+    }
+
+    pub(super) fn answered(&mut self, status: StatusCode) {
+        self.status = status.as_u16();
+    }
+
+    /// Every sudo that passed is one line in the audit log (contract §3.6).
+    pub(super) fn audit_sudo(&self) {
+        let Some(sudo) = self.trace.sudo.as_deref() else {
+            return;
+        };
+        if self.trace.observed.is_some() {
+            return;
+        }
+        let token = self.trace.token.as_deref();
+        self.shared.lines.audit(&AuditLine {
+            wall_micros: self.started.wall_micros,
+            event: "sudo",
+            request_id: Some(self.request_id.as_str()),
+            client_id: token.map(|token| token.client_id().as_str()),
+            token_id: token.map(|token| token.record().id.0),
+            client_ip: Some(self.client_ip),
+            sudo: Some(sudo),
+            tenant: self.trace.tenant.as_deref(),
+            ..AuditLine::default()
+        });
+    }
+}
+
+impl Drop for Record {
+    fn drop(&mut self) {
+        let duration = self.shared.clock.now().since(self.started);
+        self.count(duration);
+        if !self.shared.access_log {
+            return;
+        }
+        let token = self.trace.token.as_deref();
+        self.shared.lines.access(&AccessLine {
+            wall_micros: self.started.wall_micros,
+            request_id: self.request_id.as_str(),
+            client_ip: self.client_ip,
+            method: self.method.as_str(),
+            path: self.target.as_ref().map_or("", PathAndQuery::path),
+            route: self.trace.route.as_ref().map(|route| &*route.name),
+            status: self.status,
+            credential: self.trace.credential,
+            client_id: token.map(|token| token.client_id().as_str()),
+            token_id: token.map(|token| token.record().id.0),
+            sudo: self.trace.sudo.as_deref(),
+            tenant: self.trace.tenant.as_deref(),
+            request_bytes: self.progress.as_ref().map_or(0, |body| body.bytes()),
+            response_bytes: self.response_bytes,
+            duration,
+            upstream: self.upstream,
+            error: self.error.map(Word::as_str),
+            observed: self.trace.observed.map(Word::as_str),
+            limit: self.trace.limit.as_deref(),
+            limit_ns: self.trace.limit_nanos,
+        });
+    }
+}
+
+/// An answer's body, with the record that is written when it ends.
+pub struct Answer {
+    inner: Inner,
+    record: Box<Record>,
+}
+
+impl Answer {
+    pub(super) fn new(inner: Inner, record: Box<Record>) -> Self {
+        Self { inner, record }
+    }
+}
+
+impl Body for Answer {
+    type Data = Bytes;
+    type Error = BoxError;
+
+    fn poll_frame(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, BoxError>>> {
+        let this = self.get_mut();
+        let frame = match &mut this.inner {
+            Inner::Own(bytes) if bytes.is_empty() => None,
+            Inner::Own(bytes) => Some(Ok(Frame::data(std::mem::take(bytes)))),
+            Inner::Upstream(body) => ready!(Pin::new(body).poll_frame(cx)),
+        };
+        if let Some(Ok(frame)) = &frame
+            && let Some(data) = frame.data_ref()
+        {
+            this.record.response_bytes += data.len() as u64;
+        }
+        Poll::Ready(frame)
+    }
+
+    fn is_end_stream(&self) -> bool {
+        match &self.inner {
+            Inner::Own(bytes) => bytes.is_empty(),
+            Inner::Upstream(body) => body.is_end_stream(),
+        }
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        match &self.inner {
+            Inner::Own(bytes) => SizeHint::with_exact(bytes.len() as u64),
+            Inner::Upstream(body) => body.size_hint(),
+        }
+    }
+}

@@ -1,0 +1,214 @@
+//! One request to a backend and its answer back: streamed both ways, within the time-outs, sent
+//! again only where that cannot do anything twice (contract §3.10).
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use http::header::TRANSFER_ENCODING;
+use http::{HeaderValue, Method, Request, Response, StatusCode, Version, request};
+use http_body::Body;
+use hyper::client::conn::TrySendError;
+
+use super::body::{AnswerBody, Progress, RequestBody};
+use super::connect::ConnectError;
+use super::pool::{Lease, Pool};
+use super::Upstream;
+use crate::gate::Outbound;
+use crate::refusal::Refusal;
+use crate::server::Received;
+
+/// How an exchange with a backend went.
+pub struct Answered {
+    /// The answer, ready for the client, or why there is none.
+    pub answer: Result<Response<AnswerBody>, Refusal>,
+    /// How far the request's body came; `None` for a request without one.
+    pub progress: Option<Arc<Progress>>,
+}
+
+/// Why there is no answer.
+#[derive(Debug, thiserror::Error)]
+enum Failure {
+    #[error("no connection: {0}")]
+    Connect(#[from] ConnectError),
+    #[error("no answer within response_timeout")]
+    TimedOut,
+    #[error("the connection broke off before an answer: {0}")]
+    BrokenOff(hyper::Error),
+    #[error("the answer cannot be passed on: {0}")]
+    BadAnswer(&'static str),
+}
+
+/// Sends what the gate let pass to `upstream` and gives its answer. `max_body` bounds the request's
+/// body. May be dropped at any time: the connection is then closed.
+pub async fn forward(
+    pool: &Arc<Pool>,
+    upstream: &Arc<Upstream>,
+    outbound: Outbound,
+    body: Received,
+    max_body: Option<u64>,
+) -> Answered {
+    let (_, mut parts, edits, trailers) = outbound.into_parts();
+    let body = RequestBody::new(body, max_body, trailers);
+    let progress = body.progress();
+    frame(&mut parts, &body);
+    let answer = exchange(pool, upstream, Request::from_parts(parts, body), progress.as_ref()).await;
+    let answer = answer.and_then(|mut response| {
+        refuse_ambiguous(&response)?;
+        let status = response.status();
+        edits.apply(response.headers_mut(), status);
+        Ok(response)
+    });
+    let answer = answer.map_err(|failure| refusal(upstream, failure, progress.as_deref()));
+    Answered { answer, progress }
+}
+
+/// hyper frames a body of known length by itself; one of unknown length it sends with every method
+/// only when told to.
+fn frame(parts: &mut request::Parts, body: &RequestBody) {
+    parts.version = Version::HTTP_11;
+    if !body.is_end_stream() && body.size_hint().exact().is_none() {
+        parts
+            .headers
+            .insert(TRANSFER_ENCODING, HeaderValue::from_static("chunked"));
+    }
+}
+
+async fn exchange(
+    pool: &Arc<Pool>,
+    upstream: &Arc<Upstream>,
+    request: Request<RequestBody>,
+    progress: Option<&Arc<Progress>>,
+) -> Result<Response<AnswerBody>, Failure> {
+    let lease = match pool.take(upstream).await {
+        Some(lease) => lease,
+        None => pool.open(upstream).await?,
+    };
+    let again = (lease.reused && progress.is_none() && is_safe(request.method()))
+        .then(|| clone_head(&request));
+    let reused = lease.reused;
+    let failed = match send(lease, upstream, request, progress).await {
+        Ok(response) => return Ok(response),
+        Err(failed) => failed,
+    };
+    let request = match failed {
+        // None of it was written: the connection closed before it was taken.
+        Sent::Not(request) if reused => request,
+        Sent::Not(_) => return Err(Failure::BadAnswer("the connection closed at once")),
+        // Written, but the connection was an old one and closed before any answer: it may well have
+        // been closed while the request was under way. GET, HEAD and OPTIONS may be repeated.
+        Sent::Unanswered(error) => match again {
+            Some(request) if closed_before_answer(&error) => request,
+            _ => return Err(Failure::BrokenOff(error)),
+        },
+        Sent::TimedOut => return Err(Failure::TimedOut),
+    };
+    let lease = pool.open(upstream).await?;
+    match send(lease, upstream, request, progress).await {
+        Ok(response) => Ok(response),
+        Err(Sent::Not(_)) => Err(Failure::BadAnswer("the connection closed at once")),
+        Err(Sent::Unanswered(error)) => Err(Failure::BrokenOff(error)),
+        Err(Sent::TimedOut) => Err(Failure::TimedOut),
+    }
+}
+
+/// What became of a request that got no answer.
+#[expect(
+    clippy::large_enum_variant,
+    reason = "lives for a moment on the way to the second attempt"
+)]
+enum Sent {
+    Not(Request<RequestBody>),
+    Unanswered(hyper::Error),
+    TimedOut,
+}
+
+async fn send(
+    mut lease: Lease,
+    upstream: &Upstream,
+    request: Request<RequestBody>,
+    progress: Option<&Arc<Progress>>,
+) -> Result<Response<AnswerBody>, Sent> {
+    lease.request = progress.cloned();
+    let answer = lease.sender.try_send_request(request);
+    let limit = upstream.settings.response_timeout;
+    let answer = match progress {
+        None => tokio::time::timeout(limit, answer).await,
+        Some(progress) => within_after_body(limit, progress, answer).await,
+    };
+    match answer {
+        Ok(Ok(response)) => Ok(response.map(|body| AnswerBody::new(body, lease))),
+        Ok(Err(error)) => Err(unsent(error)),
+        Err(_) => Err(Sent::TimedOut),
+    }
+}
+
+fn unsent(mut error: TrySendError<Request<RequestBody>>) -> Sent {
+    match error.take_message() {
+        Some(request) => Sent::Not(request),
+        None => Sent::Unanswered(error.into_error()),
+    }
+}
+
+/// The answer's time runs from the last byte of the request (contract §2).
+async fn within_after_body<T>(
+    limit: Duration,
+    progress: &Progress,
+    answer: impl Future<Output = T>,
+) -> Result<T, tokio::time::error::Elapsed> {
+    let mut answer = std::pin::pin!(answer);
+    tokio::select! {
+        biased;
+        answer = &mut answer => return Ok(answer),
+        () = progress.ended() => {}
+    }
+    tokio::time::timeout(limit, answer).await
+}
+
+fn is_safe(method: &Method) -> bool {
+    matches!(*method, Method::GET | Method::HEAD | Method::OPTIONS)
+}
+
+fn clone_head(request: &Request<RequestBody>) -> Request<RequestBody> {
+    let mut copy = Request::new(RequestBody::Empty);
+    *copy.method_mut() = request.method().clone();
+    *copy.uri_mut() = request.uri().clone();
+    *copy.version_mut() = request.version();
+    *copy.headers_mut() = request.headers().clone();
+    copy
+}
+
+/// Whether the connection ended rather than that something was read that is no answer.
+fn closed_before_answer(error: &hyper::Error) -> bool {
+    !error.is_parse() && !error.is_user() && !error.is_timeout()
+}
+
+/// What a client could read in two ways, or did not ask for, goes no further.
+fn refuse_ambiguous(response: &Response<AnswerBody>) -> Result<(), Failure> {
+    if response.status() == StatusCode::SWITCHING_PROTOCOLS {
+        return Err(Failure::BadAnswer("a 101 that nobody asked for"));
+    }
+    // hyper undoes one chunked coding and nothing else; the coding's name does not go on.
+    let mut codings = response.headers().get_all(TRANSFER_ENCODING).iter();
+    let only_chunked = codings
+        .next()
+        .is_none_or(|first| first.as_bytes().eq_ignore_ascii_case(b"chunked"));
+    if !only_chunked || codings.next().is_some() {
+        return Err(Failure::BadAnswer("a transfer coding other than chunked"));
+    }
+    Ok(())
+}
+
+/// The step that meets the failure names the refusal it means; the cause is for the log only.
+fn refusal(upstream: &Upstream, failure: Failure, progress: Option<&Progress>) -> Refusal {
+    if progress.is_some_and(Progress::is_too_large) {
+        return Refusal::body_too_large();
+    }
+    if progress.is_some_and(Progress::is_broken) {
+        return Refusal::invalid_framing("the request body broke off");
+    }
+    tracing::warn!(upstream = upstream.name(), cause = %failure, "a backend gave no answer");
+    match failure {
+        Failure::TimedOut | Failure::Connect(ConnectError::TimedOut) => Refusal::upstream_timeout(),
+        _ => Refusal::upstream_unreachable(),
+    }
+}
