@@ -132,7 +132,18 @@ impl<'a> OpenStore<'a> {
 /// Where control sockets of this configuration's sidecars may be.
 pub(super) fn places(config: &Config) -> control::Places {
     let store::settings::Settings::Sqlite(file) = &config.store;
-    control::places(config.admin.socket.as_deref(), Some(file), &config.file)
+    control::places(
+        config.admin.socket.as_deref(),
+        runtime_directory().as_deref(),
+        Some(file),
+        &config.file,
+    )
+}
+
+/// `$RUNTIME_DIRECTORY`, as systemd sets it; of several directories the first.
+pub(super) fn runtime_directory() -> Option<PathBuf> {
+    let set = env::var_os("RUNTIME_DIRECTORY")?;
+    env::split_paths(&set).next().filter(|first| !first.as_os_str().is_empty())
 }
 
 fn away(error: impl std::fmt::Display) -> Failure {

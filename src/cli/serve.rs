@@ -1,18 +1,25 @@
 //! `sidegate serve`: the sidecar, from a configuration file until a signal ends it.
 
+use std::io;
 use std::time::Duration;
 
+use tokio::sync::oneshot;
+
 use super::failure::{Code, Failure};
-use super::place::Place;
+use super::help;
+use super::place::{self, Place};
 use super::signals::{Asked, Signals};
-use super::{help, output};
 use crate::app::{self, Blame, Running, StartError};
+use crate::base::clock::Clock;
 use crate::config::Config;
+use crate::observe::{self, Lines};
 
 /// Threads of the control plane; proxied requests have threads of their own.
 const CONTROL_THREADS: usize = 2;
 /// How long what is still running may hold up the end of the process.
 const LAST_MOMENT: Duration = Duration::from_millis(100);
+/// How long "at once" may take.
+const AT_ONCE: Duration = Duration::from_millis(500);
 
 /// Run the sidecar from a configuration file
 ///
@@ -50,25 +57,24 @@ pub(super) fn in_control_plane(
 
 async fn serve(config: Config) -> Result<(), Failure> {
     let mut signals = Signals::listen()?;
-    let file = config.file.clone();
     let running = tokio::select! {
         started = start(config) => started?,
         () = ended(&mut signals) => return Ok(()),
     };
-    tracing::info!(
-        version = env!("CARGO_PKG_VERSION"),
-        config = %file.display(),
-        listen = ?running.data_addrs(),
-        admin_listen = %running.admin_addr(),
-        "sidegate serves"
-    );
     ended(&mut signals).await;
     wind_down(running, &mut signals).await
 }
 
-/// Starts the sidecar; what it fails with names the exit code.
+/// Starts the sidecar with its log on standard error; what it fails with names the exit code.
 pub(super) async fn start(config: Config) -> Result<Running, Failure> {
-    app::start(config, app::Options::default())
+    let lines = Lines::to(io::stderr(), config.log.format);
+    observe::init(&config.log, &lines);
+    let options = app::Options {
+        runtime_directory: place::runtime_directory(),
+        lines,
+        clock: Clock::system(),
+    };
+    app::start(config, options)
         .await
         .map_err(|error| not_started(&error))
 }
@@ -93,13 +99,19 @@ async fn ended(signals: &mut Signals) {
 
 /// Finishes what is in flight; another signal ends it at once.
 pub(super) async fn wind_down(running: Running, signals: &mut Signals) -> Result<(), Failure> {
-    tracing::info!("draining: unready, finishing requests in flight; a second signal ends it at once");
-    running.begin_drain();
+    tracing::info!("winding down: requests in flight are finished; a second signal cuts them off");
+    let (hurry, hurried) = oneshot::channel::<()>();
+    let stopped = running.stop(async {
+        let _ = hurried.await;
+    });
+    let mut stopped = std::pin::pin!(stopped);
     tokio::select! {
-        () = running.stop() => Ok(()),
-        () = ended(signals) => {
-            output::say("sidegate: a second signal: ending at once, requests in flight are cut off");
-            Err(Failure::Silent(Code::Other))
-        }
+        () = &mut stopped => return Ok(()),
+        () = ended(signals) => {}
     }
+    tracing::warn!("a second signal: requests in flight are cut off");
+    let _ = hurry.send(());
+    // Whatever does not come to an end now ends with the process.
+    let _ = tokio::time::timeout(AT_ONCE, stopped).await;
+    Err(Failure::Silent(Code::Other))
 }
