@@ -47,6 +47,7 @@ pub mod cli;
 pub mod clients;
 pub mod config;
 pub mod control;
+pub mod echo;
 pub mod endpoints;
 pub mod front;
 pub mod gate;
