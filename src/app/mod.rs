@@ -3,8 +3,8 @@
 
 mod changes;
 
-use std::net::SocketAddr;
 use std::ffi::OsString;
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -135,7 +135,10 @@ pub async fn start(config: Config, options: Options) -> Result<Running, StartErr
     // 3. The store and what is cached of it.
     let metrics = Metrics::new();
     let stores = store::open(&config.store, clock.clone(), OpenMode::Create).await?;
-    let clients = Arc::new(Registry::new(config.clients.clone(), Arc::clone(&stores.clients)));
+    let clients = Arc::new(Registry::new(
+        config.clients.clone(),
+        Arc::clone(&stores.clients),
+    ));
     clients
         .load()
         .await
@@ -173,12 +176,18 @@ pub async fn start(config: Config, options: Options) -> Result<Running, StartErr
         .map(|route| {
             let name = &route.settings.upstream;
             by_route(name).ok_or_else(|| {
-                let text = format!("route {} names no upstream that is there: {name}", route.name);
+                let text = format!(
+                    "route {} names no upstream that is there: {name}",
+                    route.name
+                );
                 StartError::new(Blame::Configuration, text)
             })
         })
         .collect::<Result<Vec<_>, _>>()?;
-    let route_metrics = routes.iter().map(|route| metrics.route(&route.name)).collect();
+    let route_metrics = routes
+        .iter()
+        .map(|route| metrics.route(&route.name))
+        .collect();
 
     // 5. Who answers.
     let endpoints = Arc::new(Endpoints::new(
@@ -218,8 +227,8 @@ pub async fn start(config: Config, options: Options) -> Result<Running, StartErr
         &config.file,
         runtime_directory.as_deref(),
     );
-    let socket = control::Listener::bind(&places)
-        .map_err(|error| StartError::new(Blame::Service, error))?;
+    let socket =
+        control::Listener::bind(&places).map_err(|error| StartError::new(Blame::Service, error))?;
     let commands = Commands {
         store: stores.id().to_owned(),
         changes: Arc::clone(&changes),
@@ -272,8 +281,14 @@ pub async fn start(config: Config, options: Options) -> Result<Running, StartErr
             let open = i64::try_from(connections.open()).unwrap_or(i64::MAX);
             metrics.connections.set(open);
             raise(&metrics.connections_accepted, connections.accepted());
-            raise(&metrics.connections_closed_for_room, connections.closed_for_room());
-            raise(&metrics.connections_refused_per_ip, connections.refused_per_ip());
+            raise(
+                &metrics.connections_closed_for_room,
+                connections.closed_for_room(),
+            );
+            raise(
+                &metrics.connections_refused_per_ip,
+                connections.refused_per_ip(),
+            );
             raise(&metrics.lines_dropped, lines.dropped());
             metrics.ready.set(i64::from(readiness.is_ready()));
         }
@@ -375,7 +390,12 @@ async fn every<F: Future<Output = ()>>(pause: Duration, mut work: impl FnMut() -
 
 /// Deletes tokens that ended long ago, in small transactions.
 async fn prune(stores: Stores, clock: Clock) {
-    let Some(before) = clock.now().wall().0.checked_sub(KEEP_ENDED.as_millis() as i64) else {
+    let Some(before) = clock
+        .now()
+        .wall()
+        .0
+        .checked_sub(KEEP_ENDED.as_millis() as i64)
+    else {
         return;
     };
     let before = UnixMillis(before);

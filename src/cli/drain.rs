@@ -21,7 +21,7 @@ pub(super) struct Arguments {}
 pub(super) fn run(_: &Arguments, place: &Place) -> Result<(), Failure> {
     let config = place.load()?;
     let told = block_on(async { Ok(control::tell_all(&places(&config), Request::Drain).await) })?;
-    match told.heard {
+    match told.heard() {
         0 => Err(Failure::unavailable(format!(
             "no running sidecar of {} was found to drain. Is it running on this host, as a user whose \
              control socket you may use? Its log says where that socket is.",
@@ -32,7 +32,9 @@ pub(super) fn run(_: &Arguments, place: &Place) -> Result<(), Failure> {
             Ok(())
         }
         n => {
-            output::say(&format!("{n} sidecars drain: they are unready and keep serving until ended"));
+            output::say(&format!(
+                "{n} sidecars drain: they are unready and keep serving until ended"
+            ));
             Ok(())
         }
     }

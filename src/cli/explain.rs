@@ -61,8 +61,9 @@ pub(super) fn run(arguments: &Arguments, place: &Place) -> Result<(), Failure> {
 
 /// The head that a client would send. What the arguments hold is not repeated: it may be a secret.
 fn request(arguments: &Arguments) -> Result<request::Parts, Failure> {
-    let method = Method::from_bytes(arguments.method.as_bytes())
-        .map_err(|_| Failure::usage("METHOD is none: write GET, POST or another method of HTTP."))?;
+    let method = Method::from_bytes(arguments.method.as_bytes()).map_err(|_| {
+        Failure::usage("METHOD is none: write GET, POST or another method of HTTP.")
+    })?;
     let unreadable = || {
         Failure::usage(
             "URL can be a path such as /orders?page=2, or an http or https URL. Put it in quotes, and \
@@ -123,9 +124,7 @@ async fn tell(parts: request::Parts, from: IpAddr, config: &Config) -> Result<()
         ));
     }
     let host = framed.host.into_owned();
-    let host_header = framed
-        .host_header
-        .unwrap_or(HeaderValue::from_static(""));
+    let host_header = framed.host_header.unwrap_or(HeaderValue::from_static(""));
     let local = config.server.listen.first().copied();
     let peer = Peer {
         addr: SocketAddr::new(from, 0),
@@ -137,13 +136,13 @@ async fn tell(parts: request::Parts, from: IpAddr, config: &Config) -> Result<()
     let store = OpenStore::if_there(config).await?;
     let clock = Clock::system();
     let gate = gate(config, store.as_ref(), &clock).await?;
-    let request_id = RequestId::of(&parts.headers).header_value();
+    let request_id = RequestId::of(&parts.headers);
     let way = Way {
         peer_ip: from,
         trusted: client.trusted,
         scheme: "http",
         host_header: &host_header,
-        request_id: &request_id,
+        request_id: request_id.header_value(),
     };
     let story = explain(&gate, parts, &host, client.ip, &way, clock.now()).await;
     if store.is_none() {

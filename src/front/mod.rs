@@ -12,8 +12,8 @@ use std::time::Duration;
 use bytes::Bytes;
 use http::header::{CONNECTION, CONTENT_TYPE, EXPECT};
 use http::{HeaderName, HeaderValue, Request, Response, request};
-use http_body_util::{BodyExt, Limited};
 use http_body::Body;
+use http_body_util::{BodyExt, Limited};
 use tokio::runtime::Handle;
 
 use crate::base::clock::Clock;
@@ -27,7 +27,7 @@ use crate::server::{self, Peer, Received, framing, peer};
 use crate::upstream::{self, Pool, Upstream};
 
 pub use record::Answer;
-use record::{Record, Trace};
+use record::Record;
 
 const X_REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 
@@ -248,11 +248,17 @@ async fn drained(body: Received, expects: bool) -> bool {
     if body.is_end_stream() {
         return true;
     }
-    let little = body.size_hint().exact().is_some_and(|size| size <= DRAINED_BODY_MAX);
+    let little = body
+        .size_hint()
+        .exact()
+        .is_some_and(|size| size <= DRAINED_BODY_MAX);
     if !little || expects {
         return false;
     }
     let limit = usize::try_from(DRAINED_BODY_MAX).unwrap_or(usize::MAX);
     let reading = Limited::new(body, limit).collect();
-    matches!(tokio::time::timeout(DRAIN_PATIENCE, reading).await, Ok(Ok(_)))
+    matches!(
+        tokio::time::timeout(DRAIN_PATIENCE, reading).await,
+        Ok(Ok(_))
+    )
 }

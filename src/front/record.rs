@@ -21,8 +21,8 @@ use crate::observe::access::{AccessLine, CredentialKind};
 use crate::observe::audit::AuditLine;
 use crate::observe::request_id::RequestId;
 use crate::refusal::{Refusal, Word};
-use crate::tokens::cache::TokenFacts;
 use crate::server::BoxError;
+use crate::tokens::cache::TokenFacts;
 use crate::upstream::body::Progress;
 
 /// What an access line says of a client that left before it had an answer.

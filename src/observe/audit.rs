@@ -42,7 +42,9 @@ impl AuditLine<'_> {
             ("actor", self.actor),
             ("detail", self.detail),
         ];
-        let texts = texts.into_iter().filter_map(|(name, text)| Some((name, text?)));
+        let texts = texts
+            .into_iter()
+            .filter_map(|(name, text)| Some((name, text?)));
         match format {
             Format::Json => {
                 let mut line = Object::begin(out);

@@ -36,7 +36,11 @@ struct ToLines {
 impl<S: Subscriber> Layer<S> for ToLines {
     fn enabled(&self, metadata: &Metadata<'_>, _: Context<'_, S>) -> bool {
         let ours = metadata.target().starts_with(OURS);
-        let level = if ours { self.level } else { self.level.min(Level::WARN) };
+        let level = if ours {
+            self.level
+        } else {
+            self.level.min(Level::WARN)
+        };
         metadata.is_event() && *metadata.level() <= level
     }
 
@@ -50,7 +54,9 @@ impl<S: Subscriber> Layer<S> for ToLines {
         let metadata = event.metadata();
         let micros = SystemTime::now()
             .duration_since(UNIX_EPOCH)
-            .map_or(0, |since| i64::try_from(since.as_micros()).unwrap_or(i64::MAX));
+            .map_or(0, |since| {
+                i64::try_from(since.as_micros()).unwrap_or(i64::MAX)
+            });
         let format = self.lines.format();
         self.lines.event(|out, time| match format {
             Format::Json => fields.write_json(out, time, micros, metadata),

@@ -146,7 +146,9 @@ impl Lines {
         let unfinished = |waiting: &mut Waiting| {
             !waiting.closed && (waiting.writing || !waiting.bytes.is_empty())
         };
-        let _ = shared.written.wait_timeout_while(waiting, PATIENCE, unfinished);
+        let _ = shared
+            .written
+            .wait_timeout_while(waiting, PATIENCE, unfinished);
     }
 }
 

@@ -44,27 +44,132 @@ const fn described(
 
 /// Every metric there is.
 pub const TABLE: [Described; 21] = [
-    described("sidegate_requests_total", "counter", &["route", "outcome"], "Requests by route and outcome: forwarded, own_endpoint, client_gone, or the word of the refusal"),
-    described("sidegate_request_duration_seconds", "histogram", &["route"], "From the head of a request to the end of its answer, the backend included"),
-    described("sidegate_upstream_duration_seconds", "histogram", &["route"], "From sending a request on to the head of the backend's answer"),
-    described("sidegate_observed_refusals_total", "counter", &["error"], "Refusals that observe mode turned into forwarding"),
-    described("sidegate_rate_limited_total", "counter", &["limit", "mode"], "Requests over a limit: refused (enforce) or only counted (shadow)"),
-    described("sidegate_limit_keys", "gauge", &["limit"], "Keys a limit keeps apart"),
-    described("sidegate_limit_overflows_total", "counter", &["limit"], "Requests whose new key had to share a bucket because all keys of the limit were live"),
-    described("sidegate_token_lookups_total", "counter", &["result"], "Looks into the token cache: good, unknown (negative entry) or miss"),
-    described("sidegate_cached_tokens", "gauge", &[], "Good tokens in the cache"),
-    described("sidegate_store_reads_total", "counter", &["result"], "Token reads from the store: ok or failed"),
-    described("sidegate_store_up", "gauge", &[], "1 while the store answers"),
-    described("sidegate_tokens_issued_total", "counter", &[], "Tokens issued by the endpoints of this process"),
-    described("sidegate_tokens_revoked_total", "counter", &[], "Tokens revoked by the endpoints of this process"),
-    described("sidegate_connections", "gauge", &[], "Open client connections"),
-    described("sidegate_connections_accepted_total", "counter", &[], "Client connections accepted"),
-    described("sidegate_connections_closed_for_room_total", "counter", &[], "Idle connections closed because max_connections was reached"),
-    described("sidegate_connections_refused_per_ip_total", "counter", &[], "Connections refused by max_connections_per_ip"),
-    described("sidegate_log_lines_dropped_total", "counter", &[], "Log lines dropped because the log's reader is too slow"),
-    described("sidegate_ready", "gauge", &[], "1 while /readyz answers 200"),
-    described("sidegate_start_time_seconds", "gauge", &[], "When this process started, in seconds since the Unix epoch"),
-    described("sidegate_build_info", "gauge", &["version"], "1, with the version as label"),
+    described(
+        "sidegate_requests_total",
+        "counter",
+        &["route", "outcome"],
+        "Requests by route and outcome: forwarded, own_endpoint, client_gone, or the word of the refusal",
+    ),
+    described(
+        "sidegate_request_duration_seconds",
+        "histogram",
+        &["route"],
+        "From the head of a request to the end of its answer, the backend included",
+    ),
+    described(
+        "sidegate_upstream_duration_seconds",
+        "histogram",
+        &["route"],
+        "From sending a request on to the head of the backend's answer",
+    ),
+    described(
+        "sidegate_observed_refusals_total",
+        "counter",
+        &["error"],
+        "Refusals that observe mode turned into forwarding",
+    ),
+    described(
+        "sidegate_rate_limited_total",
+        "counter",
+        &["limit", "mode"],
+        "Requests over a limit: refused (enforce) or only counted (shadow)",
+    ),
+    described(
+        "sidegate_limit_keys",
+        "gauge",
+        &["limit"],
+        "Keys a limit keeps apart",
+    ),
+    described(
+        "sidegate_limit_overflows_total",
+        "counter",
+        &["limit"],
+        "Requests whose new key had to share a bucket because all keys of the limit were live",
+    ),
+    described(
+        "sidegate_token_lookups_total",
+        "counter",
+        &["result"],
+        "Looks into the token cache: good, unknown (negative entry) or miss",
+    ),
+    described(
+        "sidegate_cached_tokens",
+        "gauge",
+        &[],
+        "Good tokens in the cache",
+    ),
+    described(
+        "sidegate_store_reads_total",
+        "counter",
+        &["result"],
+        "Token reads from the store: ok or failed",
+    ),
+    described(
+        "sidegate_store_up",
+        "gauge",
+        &[],
+        "1 while the store answers",
+    ),
+    described(
+        "sidegate_tokens_issued_total",
+        "counter",
+        &[],
+        "Tokens issued by the endpoints of this process",
+    ),
+    described(
+        "sidegate_tokens_revoked_total",
+        "counter",
+        &[],
+        "Tokens revoked by the endpoints of this process",
+    ),
+    described(
+        "sidegate_connections",
+        "gauge",
+        &[],
+        "Open client connections",
+    ),
+    described(
+        "sidegate_connections_accepted_total",
+        "counter",
+        &[],
+        "Client connections accepted",
+    ),
+    described(
+        "sidegate_connections_closed_for_room_total",
+        "counter",
+        &[],
+        "Idle connections closed because max_connections was reached",
+    ),
+    described(
+        "sidegate_connections_refused_per_ip_total",
+        "counter",
+        &[],
+        "Connections refused by max_connections_per_ip",
+    ),
+    described(
+        "sidegate_log_lines_dropped_total",
+        "counter",
+        &[],
+        "Log lines dropped because the log's reader is too slow",
+    ),
+    described(
+        "sidegate_ready",
+        "gauge",
+        &[],
+        "1 while /readyz answers 200",
+    ),
+    described(
+        "sidegate_start_time_seconds",
+        "gauge",
+        &[],
+        "When this process started, in seconds since the Unix epoch",
+    ),
+    described(
+        "sidegate_build_info",
+        "gauge",
+        &["version"],
+        "1, with the version as label",
+    ),
 ];
 
 /// From below a millisecond to a minute.
@@ -152,7 +257,8 @@ impl Metrics {
         let durations = Histograms::new_with_constructor(histogram);
         let durations = register(r, "sidegate_request_duration_seconds", durations);
         let upstream_durations = Histograms::new_with_constructor(histogram);
-        let upstream_durations = register(r, "sidegate_upstream_duration_seconds", upstream_durations);
+        let upstream_durations =
+            register(r, "sidegate_upstream_duration_seconds", upstream_durations);
         let observed = register(r, "sidegate_observed_refusals_total", Family::default());
         let rate_limited = register(r, "sidegate_rate_limited_total", Family::default());
         let limit_keys = register(r, "sidegate_limit_keys", Family::default());
@@ -173,10 +279,16 @@ impl Metrics {
         let connections = register(r, "sidegate_connections", Gauge::default());
         let connections_accepted =
             register(r, "sidegate_connections_accepted_total", Counter::default());
-        let connections_closed_for_room =
-            register(r, "sidegate_connections_closed_for_room_total", Counter::default());
-        let connections_refused_per_ip =
-            register(r, "sidegate_connections_refused_per_ip_total", Counter::default());
+        let connections_closed_for_room = register(
+            r,
+            "sidegate_connections_closed_for_room_total",
+            Counter::default(),
+        );
+        let connections_refused_per_ip = register(
+            r,
+            "sidegate_connections_refused_per_ip_total",
+            Counter::default(),
+        );
         let lines_dropped = register(r, "sidegate_log_lines_dropped_total", Counter::default());
         let ready = register(r, "sidegate_ready", Gauge::default());
         let started = register(
@@ -233,7 +345,9 @@ impl Metrics {
 
     /// Counts a refusal that observe mode turned into forwarding.
     pub fn observed(&self, word: &str) {
-        self.observed.get_or_create(&labels([("error", word)])).inc();
+        self.observed
+            .get_or_create(&labels([("error", word)]))
+            .inc();
     }
 
     /// Counts a request over a limit; `mode` is `enforce` or `shadow`.
@@ -254,7 +368,9 @@ impl Metrics {
     /// Counts a token read from the store.
     pub fn store_read(&self, ok: bool) {
         let result = if ok { "ok" } else { "failed" };
-        self.store_reads.get_or_create(&labels([("result", result)])).inc();
+        self.store_reads
+            .get_or_create(&labels([("result", result)]))
+            .inc();
     }
 
     /// Says whether the store answers.
@@ -365,7 +481,10 @@ mod tests {
             let sample = text.lines().find(is_sample);
             let sample = sample.unwrap_or_else(|| panic!("no sample of {}", one.name));
             for label in one.labels {
-                assert!(sample.contains(&format!("{label}=\"")), "{sample} lacks {label}");
+                assert!(
+                    sample.contains(&format!("{label}=\"")),
+                    "{sample} lacks {label}"
+                );
             }
         }
     }
@@ -374,8 +493,18 @@ mod tests {
     fn names_follow_the_rules_of_prometheus() {
         for one in TABLE {
             assert!(one.name.starts_with("sidegate_"), "{}", one.name);
-            assert_eq!(one.kind == "counter", one.name.ends_with("_total"), "{}", one.name);
-            assert_eq!(one.kind == "histogram", one.name.ends_with("_duration_seconds"), "{}", one.name);
+            assert_eq!(
+                one.kind == "counter",
+                one.name.ends_with("_total"),
+                "{}",
+                one.name
+            );
+            assert_eq!(
+                one.kind == "histogram",
+                one.name.ends_with("_duration_seconds"),
+                "{}",
+                one.name
+            );
         }
     }
 

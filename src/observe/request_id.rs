@@ -99,7 +99,15 @@ mod tests {
 
     #[test]
     fn anything_else_is_replaced_by_one_that_is_sane_and_new() {
-        for values in [&[][..], &[""], &["a b"], &["a\"b"], &["a", "a"], &["a,b"], &[&"x".repeat(129)]] {
+        for values in [
+            &[][..],
+            &[""],
+            &["a b"],
+            &["a\"b"],
+            &["a", "a"],
+            &["a,b"],
+            &[&"x".repeat(129)],
+        ] {
             let (one, two) = (of(values), of(values));
             assert_eq!(one.as_str().len(), 32);
             assert!(is_sane(one.as_str().as_bytes()));

@@ -30,7 +30,10 @@ const LOWEST: &str = "base";
 const MAX_LINES: usize = 600;
 
 fn rank(room: &str) -> Option<u8> {
-    RANKS.iter().find(|(name, _)| *name == room).map(|(_, rank)| *rank)
+    RANKS
+        .iter()
+        .find(|(name, _)| *name == room)
+        .map(|(_, rank)| *rank)
 }
 
 fn sources() -> Vec<PathBuf> {
@@ -45,7 +48,10 @@ fn sources() -> Vec<PathBuf> {
         }
     }
     let mut found = Vec::new();
-    walk(&Path::new(env!("CARGO_MANIFEST_DIR")).join("src"), &mut found);
+    walk(
+        &Path::new(env!("CARGO_MANIFEST_DIR")).join("src"),
+        &mut found,
+    );
     assert!(found.len() > 50, "the sources are there");
     found
 }

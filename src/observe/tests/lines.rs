@@ -24,7 +24,9 @@ impl Write for Kept {
 impl Kept {
     fn lines(&self) -> Vec<Value> {
         let text = String::from_utf8(self.0.lock().unwrap().clone()).unwrap();
-        text.lines().map(|line| serde_json::from_str(line).unwrap()).collect()
+        text.lines()
+            .map(|line| serde_json::from_str(line).unwrap())
+            .collect()
     }
 }
 
@@ -120,7 +122,10 @@ fn what_a_client_sends_cannot_forge_a_second_line() {
         });
         lines.flush();
         let text = String::from_utf8(kept.0.lock().unwrap().clone()).unwrap();
-        let controls = text.chars().filter(|c| c.is_control() || *c == '\u{2028}').count();
+        let controls = text
+            .chars()
+            .filter(|c| c.is_control() || *c == '\u{2028}')
+            .count();
         let method = usize::from(format == Format::Text); // a method is a token: hyper lets no control pass
         assert_eq!(controls, 2 + method, "{text:?}");
     }

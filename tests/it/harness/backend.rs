@@ -129,7 +129,11 @@ impl Backend {
     /// The one request that arrived; none or several fail the test.
     pub fn only_request(&self) -> Seen {
         let requests = self.requests();
-        assert_eq!(requests.len(), 1, "requests that reached the backend: {requests:#?}");
+        assert_eq!(
+            requests.len(),
+            1,
+            "requests that reached the backend: {requests:#?}"
+        );
         requests[0].clone()
     }
 }
@@ -143,13 +147,17 @@ async fn read(request: Request<Incoming>) -> Seen {
             .map(|(name, value)| (name.as_str().to_owned(), value.as_bytes().to_vec()))
             .collect::<Vec<_>>()
     };
-    let trailers = collected.as_ref().ok().and_then(|body| body.trailers().map(lines));
+    let trailers = collected
+        .as_ref()
+        .ok()
+        .and_then(|body| body.trailers().map(lines));
     Seen {
         method: parts.method.as_str().to_owned(),
         target: parts.uri.to_string(),
         headers: lines(&parts.headers),
-        body: collected.map(http_body_util::Collected::to_bytes).unwrap_or_default(),
+        body: collected
+            .map(http_body_util::Collected::to_bytes)
+            .unwrap_or_default(),
         trailers: trailers.unwrap_or_default(),
     }
 }
-

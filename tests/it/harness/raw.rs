@@ -47,10 +47,14 @@ impl Raw {
         soon(&format!("{end:?} arrives"), async {
             let mut chunk = [0; 16 << 10];
             loop {
-                let found = self.read.windows(end.len()).position(|part| part == end.as_bytes());
+                let found = self
+                    .read
+                    .windows(end.len())
+                    .position(|part| part == end.as_bytes());
                 if let Some(at) = found {
                     let rest = self.read.split_off(at + end.len());
-                    return String::from_utf8_lossy(&std::mem::replace(&mut self.read, rest)).into_owned();
+                    return String::from_utf8_lossy(&std::mem::replace(&mut self.read, rest))
+                        .into_owned();
                 }
                 match self.stream.read(&mut chunk).await {
                     Ok(0) | Err(_) => panic!(

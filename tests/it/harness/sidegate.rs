@@ -88,7 +88,10 @@ impl Builder {
 
     /// The same with further keys.
     pub fn client_with(self, id: &str, scopes: &str, keys: &str) -> Self {
-        let scopes: Vec<_> = scopes.split(' ').filter(|scope| !scope.is_empty()).collect();
+        let scopes: Vec<_> = scopes
+            .split(' ')
+            .filter(|scope| !scope.is_empty())
+            .collect();
         self.config(&format!(
             "[[clients]]\nid = \"{id}\"\nsecret = \"{SECRET}\"\nscopes = {scopes:?}\n{keys}"
         ))
@@ -135,7 +138,9 @@ impl Builder {
             lines,
             clock: self.clock.clone(),
         };
-        let running = app::start(config, options).await.map_err(|error| error.to_string())?;
+        let running = app::start(config, options)
+            .await
+            .map_err(|error| error.to_string())?;
         Ok(Sidegate {
             addr: running.data_addrs()[0],
             admin: running.admin_addr(),
@@ -185,7 +190,8 @@ impl Sidegate {
     /// A caller with a token of this client.
     pub async fn as_client(&self, client: &str) -> Call {
         let token = self.token(client).await;
-        self.call().header("authorization", &format!("Bearer {token}"))
+        self.call()
+            .header("authorization", &format!("Bearer {token}"))
     }
 
     /// A caller without a token.
@@ -226,20 +232,34 @@ impl Sidegate {
 
     /// The whole log so far.
     pub fn log_text(&self) -> String {
-        String::from_utf8(self.log.0.lock().unwrap_or_else(PoisonError::into_inner).clone()).unwrap()
+        String::from_utf8(
+            self.log
+                .0
+                .lock()
+                .unwrap_or_else(PoisonError::into_inner)
+                .clone(),
+        )
+        .unwrap()
     }
 
     /// Log lines of this kind so far ("access", "audit", "log").
     pub fn log(&self, kind: &str) -> Vec<serde_json::Value> {
         self.log_text()
             .lines()
-            .map(|line| serde_json::from_str::<serde_json::Value>(line).unwrap_or_else(|_| panic!("no JSON: {line}")))
+            .map(|line| {
+                serde_json::from_str::<serde_json::Value>(line)
+                    .unwrap_or_else(|_| panic!("no JSON: {line}"))
+            })
             .filter(|line| line["kind"] == kind)
             .collect()
     }
 
     /// The first log line of this kind for which `is` holds, once it is written.
-    pub async fn logged(&self, kind: &str, is: impl Fn(&serde_json::Value) -> bool) -> serde_json::Value {
+    pub async fn logged(
+        &self,
+        kind: &str,
+        is: impl Fn(&serde_json::Value) -> bool,
+    ) -> serde_json::Value {
         let mut found = None;
         super::eventually(&format!("a line of kind {kind}"), async || {
             found = self.log(kind).into_iter().find(|line| is(line));
@@ -310,8 +330,9 @@ impl Call {
 
     async fn exchange(&self, request: Request<Full<Bytes>>) -> Answer {
         let stream = tokio::net::TcpStream::connect(self.addr).await.unwrap();
-        let (mut sender, connection) =
-            hyper::client::conn::http1::handshake(TokioIo::new(stream)).await.unwrap();
+        let (mut sender, connection) = hyper::client::conn::http1::handshake(TokioIo::new(stream))
+            .await
+            .unwrap();
         let connection = tokio::spawn(connection);
         let response = sender.send_request(request).await.unwrap();
         let (parts, body) = response.into_parts();
@@ -345,7 +366,10 @@ impl Answer {
     #[track_caller]
     pub fn expect_refusal(&self, status: u16, word: &str) -> &Self {
         self.expect_status(status);
-        assert_eq!(self.header("content-type"), Some("application/problem+json"));
+        assert_eq!(
+            self.header("content-type"),
+            Some("application/problem+json")
+        );
         let problem = self.json();
         assert_eq!(problem["error"], word, "{problem:#}");
         assert_eq!(problem["status"], status);
