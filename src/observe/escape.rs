@@ -146,8 +146,8 @@ pub(super) fn address(out: &mut Vec<u8>, ip: IpAddr) {
 }
 
 const DATE_LEN: usize = "1970-01-01T00:00:00".len();
-/// The last second that has four digits for its year.
-const LAST_SECOND: i64 = 253_402_300_799;
+/// The last second that jiff knows; its year still has four digits.
+const LAST_SECOND: i64 = 253_402_207_200;
 
 /// RFC 3339 in UTC with microseconds. The date is made once a second on each thread.
 pub(super) fn time(out: &mut Vec<u8>, wall_micros: i64) {
@@ -194,7 +194,7 @@ mod tests {
             (0, "1970-01-01T00:00:00.000000Z"),
             (1_709_164_799_000_001, "2024-02-28T23:59:59.000001Z"),
             (1_709_164_800_999_999, "2024-02-29T00:00:00.999999Z"),
-            (i64::MAX, "9999-12-31T23:59:59.775807Z"),
+            (i64::MAX, "9999-12-30T22:00:00.775807Z"),
         ] {
             assert_eq!(written(|out| time(out, micros)), expected);
         }
