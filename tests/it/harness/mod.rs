@@ -13,10 +13,12 @@
 mod backend;
 mod raw;
 mod sidegate;
+mod wire;
 
 pub use backend::{Backend, Seen};
 pub use raw::Raw;
 pub use sidegate::{Answer, Call, Sidegate};
+pub use wire::{Act, OK, Wire, read_head};
 
 use std::time::Duration;
 
