@@ -4,6 +4,7 @@ pub mod base;
 pub mod cli;
 pub mod clients;
 pub mod config;
+pub mod control;
 pub mod echo;
 pub mod endpoints;
 pub mod gate;
