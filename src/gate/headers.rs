@@ -14,6 +14,8 @@ use super::query;
 use super::route::Route;
 use super::{Passing, Permit, Rules};
 
+/// Most headers that are set on one request.
+const MOST_SET: usize = 12;
 const X_FORWARDED: &[u8] = b"x-forwarded-";
 const X_FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
 const X_FORWARDED_PROTO: HeaderName = HeaderName::from_static("x-forwarded-proto");
@@ -76,18 +78,21 @@ impl Outbound {
 
 impl Permit {
     /// Turns the head that was decided on into the one that goes on. Its target has only path and
-    /// query, its framing is left to whoever sends it.
+    /// query. Its framing is whoever's who sends it: nothing of what came is left, but for an empty body
+    /// (`content-length: 0`) and one in chunks (`transfer-encoding: chunked`), both said anew.
     #[must_use]
     pub fn write(self, mut parts: request::Parts, way: &Way<'_>) -> Outbound {
         let keep_token = self.route.settings.forward_credentials;
         parts.uri = origin_form(&parts.uri, self.cut, keep_token);
         parts.version = Version::HTTP_11;
-        let forwarded = Forwarded::of(&parts, way);
+        let anew = Anew::of(&parts, way);
         let names = &self.rules.identity;
         take_away(&mut parts.headers, names, way.trusted);
         cut_credentials(&mut parts.headers, self.bearer);
+        // Room for all of ours at once; without it the map grows as they come.
+        let _ = parts.headers.try_reserve(MOST_SET);
         parts.headers.insert(HOST, way.host_header.clone());
-        forwarded.set(&mut parts.headers);
+        anew.set(&mut parts.headers);
         parts.headers.insert(X_REQUEST_ID, way.request_id.clone());
         if let Passing::As(identity) = &self.passing {
             identity.set(names, &mut parts.headers);
@@ -124,8 +129,10 @@ fn origin_form(uri: &Uri, cut: bool, keep_token: bool) -> Uri {
     Uri::from(target)
 }
 
-/// What the forwarding headers will say, read before anything is taken away.
-struct Forwarded {
+/// What is said anew of where the request came from and whether it has a body. Read before anything is
+/// taken away: else a client could hide its address behind a trusted proxy's by naming
+/// `X-Forwarded-For` in a `Connection` line.
+struct Anew {
     client_host: HeaderValue,
     /// What trusted proxies said.
     chain: Vec<u8>,
@@ -135,9 +142,12 @@ struct Forwarded {
     scheme: &'static str,
     /// The client said that its body has no byte; some backends insist on hearing it.
     empty_body: bool,
+    /// The body came in chunks. It is said anew, since a client side that is not told would send a GET
+    /// without the body it has.
+    in_chunks: bool,
 }
 
-impl Forwarded {
+impl Anew {
     fn of(parts: &request::Parts, way: &Way<'_>) -> Self {
         let headers = &parts.headers;
         let sent_host = headers
@@ -157,6 +167,7 @@ impl Forwarded {
             }
         }
         let length = headers.get(CONTENT_LENGTH).map(HeaderValue::as_bytes);
+        let in_chunks = headers.contains_key(TRANSFER_ENCODING);
         Self {
             client_host: sent_host.unwrap_or(way.host_header).clone(),
             chain,
@@ -164,13 +175,17 @@ impl Forwarded {
             host: believed(X_FORWARDED_HOST),
             peer_ip: way.peer_ip.to_canonical(),
             scheme: way.scheme,
-            empty_body: length == Some(b"0") && !headers.contains_key(TRANSFER_ENCODING),
+            empty_body: length == Some(b"0") && !in_chunks,
+            in_chunks,
         }
     }
 
     fn set(self, headers: &mut HeaderMap) {
         if self.empty_body {
             headers.insert(CONTENT_LENGTH, HeaderValue::from_static("0"));
+        }
+        if self.in_chunks {
+            headers.insert(TRANSFER_ENCODING, HeaderValue::from_static("chunked"));
         }
         let peer = self.peer_ip.to_string();
         let mut chain = self.chain;
@@ -188,9 +203,7 @@ impl Forwarded {
 fn take_away(headers: &mut HeaderMap, names: &IdentityHeaders, trusted: bool) {
     let trailer = announced_trailers(headers, names);
     for name in connection_names(headers) {
-        if !is_set_by_us(&name) {
-            headers.remove(&name);
-        }
+        headers.remove(&name);
     }
     let gone: Vec<HeaderName> = headers
         .keys()
@@ -226,12 +239,6 @@ pub(super) fn connection_names(headers: &HeaderMap) -> Vec<HeaderName> {
         .collect()
 }
 
-/// Fields that say what we set ourselves: a `Connection` line cannot make them disappear first, which
-/// would hide the client's address behind a trusted proxy's.
-fn is_set_by_us(name: &HeaderName) -> bool {
-    *name == HOST || fold_begins(name.as_str(), X_FORWARDED)
-}
-
 /// Fields for the next hop alone, whatever `Connection` says.
 pub(super) fn is_hop_by_hop(name: &HeaderName) -> bool {
     matches!(
@@ -252,13 +259,17 @@ pub(super) fn is_hop_by_hop(name: &HeaderName) -> bool {
 }
 
 /// Fields that whoever sends the message writes anew.
-fn is_framing(name: &HeaderName) -> bool {
-    matches!(name.as_str(), "content-length" | "expect" | "host")
+pub(super) fn is_framing(name: &HeaderName) -> bool {
+    let name = name.as_str();
+    // CGI and its heirs read `Content_Length` as well.
+    matches!(name, "expect" | "host")
+        || folds_to(name, b"content-length")
+        || folds_to(name, b"transfer-encoding")
 }
 
 /// Where a request came from, as proxies tell it. From a trusted proxy the rest of it stays, but in
 /// its one spelling only: proxies that clean `X-Forwarded-For` may not see `X_Forwarded_For`.
-fn is_forwarding(name: &str, trusted: bool) -> bool {
+pub(super) fn is_forwarding(name: &str, trusted: bool) -> bool {
     let forwarding = fold_begins(name, X_FORWARDED)
         || folds_to(name, b"x-real-ip")
         || folds_to(name, b"forwarded");

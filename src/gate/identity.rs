@@ -6,6 +6,7 @@ use std::sync::Arc;
 use http::{HeaderMap, HeaderName, HeaderValue};
 use percent_encoding::{AsciiSet, CONTROLS, utf8_percent_encode};
 
+use super::headers::{is_forwarding, is_framing, is_hop_by_hop};
 use super::settings::{DEFAULT_PREFIX, IdentityKey, IdentitySettings};
 use super::sudo::Sudo;
 use super::tenant::Tenant;
@@ -54,8 +55,8 @@ pub struct IdentityHeaders {
 }
 
 impl IdentityHeaders {
-    /// The names that `settings` mean. They come checked; a name that cannot stand in a header would
-    /// become its default.
+    /// The names that `settings` mean. They come checked by [`check_name`]; one that fails it would
+    /// become the default.
     #[must_use]
     pub fn new(settings: &IdentitySettings) -> Self {
         let names = IdentityKey::ALL.map(|(key, _, behind_prefix)| {
@@ -64,7 +65,10 @@ impl IdentityHeaders {
                 Some((_, name)) => name.clone(),
                 None => format!("{}{behind_prefix}", settings.prefix),
             };
-            name_of(&spelled).unwrap_or_else(|| default_name(key))
+            match check_name(&spelled) {
+                Ok(name) if name != default_name(key) => name,
+                _ => default_name(key),
+            }
         });
         let mut prefixes: Vec<_> = [settings.prefix.as_str(), DEFAULT_PREFIX]
             .into_iter()
@@ -103,8 +107,25 @@ impl IdentityHeaders {
     }
 }
 
-fn name_of(spelled: &str) -> Option<HeaderName> {
-    HeaderName::from_bytes(spelled.as_bytes()).ok()
+/// The header that an identity may be written into, so spelled.
+///
+/// # Errors
+/// Says in words what keeps it from being one: it is no name of a header, or one that frames, steers
+/// or authenticates the request.
+pub fn check_name(spelled: &str) -> Result<HeaderName, &'static str> {
+    let name = HeaderName::from_bytes(spelled.as_bytes())
+        .map_err(|_| "a header's name is made of letters, digits and -, without spaces")?;
+    let taken = is_hop_by_hop(&name)
+        || is_framing(&name)
+        || is_forwarding(name.as_str(), false)
+        || matches!(
+            name.as_str(),
+            "authorization" | "cookie" | "content-type" | "x-request-id"
+        );
+    if taken {
+        return Err("this header has a meaning of its own and cannot carry an identity");
+    }
+    Ok(name)
 }
 
 fn default_name(key: IdentityKey) -> HeaderName {

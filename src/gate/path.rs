@@ -110,9 +110,11 @@ pub fn every_reading(
     Ok(())
 }
 
-/// What readers downstream are known to do to a path, in whatever order and as often as they like:
-/// each takes one reading and gives another, or `None` where it changes nothing.
-const READERS: [fn(&[u8]) -> Option<Vec<u8>>; 8] = [
+/// One reading into another, or `None` where nothing changes.
+type Reader = fn(&[u8]) -> Option<Vec<u8>>;
+
+/// What readers downstream are known to do to a path, in whatever order and as often as they like.
+const READERS: [Reader; 8] = [
     decode,
     fold_overlong,
     backslashes_to_slashes,

@@ -62,6 +62,10 @@ const DECODINGS: usize = 4;
 /// Whether any reader would take this raw name for one of ours.
 #[must_use]
 pub(super) fn some_reader_takes_it_for_ours(raw_name: &str) -> bool {
+    // The shortest of ours has four characters, and no way of writing one takes less than a byte.
+    if raw_name.len() < 4 {
+        return false;
+    }
     let innocent = |b: u8| b.is_ascii_alphanumeric() || matches!(b, b'_' | b'-');
     if raw_name.bytes().all(innocent) {
         return Param::of_name(raw_name.as_bytes()).is_some();
@@ -116,13 +120,21 @@ fn is_read_as_ours(decoded: &[u8]) -> bool {
     let lenient = fold_overlong(decoded);
     let text = String::from_utf8_lossy(lenient.as_deref().unwrap_or(decoded));
     let text = fold_letters(&text);
-    let visible: String = text.chars().filter(|c| !is_unseen(*c)).collect();
-    // PHP and whoever keeps names in C strings stop at NUL, PHP and Rails make `sudo[x]` a member
-    // of `sudo`, and whoever decodes before splitting stops at `=`.
+    // Some drop what does not show, ASP also a `%` that escapes nothing.
+    let unseen = |c: &char| is_unseen(*c) || *c == '%';
+    let visible: String = text.chars().filter(|c| !unseen(c)).collect();
+    // PHP and whoever keeps names in C strings stop at NUL, and whoever decodes before splitting at `=`.
     let up_to = |end: char| text.split(end).next().unwrap_or_default();
-    [&text, &visible, up_to('\0'), up_to('['), up_to('=')]
+    [&text, &visible, up_to('\0'), up_to('=')]
         .into_iter()
-        .any(|name| mangles_to_ours(name) || mangles_to_ours(name.split('[').next().unwrap_or("")))
+        .any(|name| mangles_to_ours(name) || mangles_to_ours(base(name)))
+}
+
+/// What PHP, Rack and `qs` make `sudo[x]`, `[sudo]` and `sudo]x` members of.
+fn base(name: &str) -> &str {
+    let brackets = ['[', ']'];
+    let inner = name.trim_start_matches(brackets);
+    inner.split(brackets).next().unwrap_or_default()
 }
 
 /// What PHP does to a name (leading spaces go, `.`, space and an unclosed `[` become `_`), and what

@@ -20,7 +20,7 @@ use super::connections::Lease;
 use super::drain::Drain;
 use super::io::{Io, Transport};
 use super::settings::Settings;
-use super::slot::{Phase, RequestBody, Slot};
+use super::slot::{Eof, Phase, RequestBody, Slot};
 use super::{Handler, Peer};
 
 /// How long a client may go on sending after our last answer.
@@ -28,6 +28,11 @@ const LINGER: Duration = Duration::from_secs(2);
 
 /// How long a client that was accepted late in a drain, or is in the middle of a head, may take for it.
 const LATE_HEAD: Duration = Duration::from_secs(1);
+
+/// How long a request goes on after its client has shut its side. Such a client has most likely left, and
+/// then what it asked for must end too, the request to the backend included; but some only say that they
+/// will ask no more (`printf … | nc`), and wait for the answer.
+const HALF_CLOSED: Duration = Duration::from_secs(1);
 
 /// The buffers of a connection grow with its traffic up to this, or to the largest head.
 const MAX_BUFFER: usize = 64 << 10;
@@ -53,8 +58,7 @@ impl Terms {
             .header_read_timeout(None)
             .max_header_size(settings.max_header_bytes)
             .max_buf_size(settings.max_header_bytes.max(MAX_BUFFER))
-            // A client that shuts its side has left, for all we can tell: what it asked for ends too, the
-            // request to the backend included.
+            // With it hyper would never notice that a client has left; see HALF_CLOSED.
             .half_close(false);
         if settings.max_headers != DEFAULT_MAX_HEADERS {
             http1.max_headers(settings.max_headers);
@@ -110,34 +114,52 @@ pub(super) async fn serve<T: Transport, H: Handler>(
     let service = service_fn(|request: Request<Incoming>| {
         let handler = Arc::clone(&handler);
         let drain = &terms.drain;
-        async move { answer(request, peer, &*handler, drain, slot).await }
+        // At once, not when the future is first polled: the codec reads on in between.
+        let begun = begin(request, slot);
+        async move { Ok::<_, PlaceTaken>(answer(begun?, peer, &*handler, drain, slot).await) }
     });
     let io = TokioIo::new(Io::new(transport, Arc::clone(slot)));
     let mut connection = pin!(terms.http1.serve_connection(io, service));
     let mut timer = Timer::new(Instant::now() + terms.header_read_timeout);
     let mut sleep = pin!(sleep_until(timer.armed));
     let mut since = Instant::now();
+    let mut half_closed = None;
     poll_fn(|cx| {
         // Registered before the look, so that what changes in between wakes.
         slot.waker().register(cx.waker());
         if slot.is_closing() {
             return Poll::Ready(());
         }
-        // The codec first: a request that has arrived is served, though its time may be up.
-        if let Poll::Ready(end) = connection.as_mut().poll(cx) {
-            if let Err(error) = end {
-                tracing::debug!(peer = %peer.addr, %error, "connection ended");
+        loop {
+            // The codec first: a request that has arrived is served, though its time may be up.
+            if let Poll::Ready(end) = connection.as_mut().poll(cx) {
+                if let Err(error) = end {
+                    tracing::debug!(peer = %peer.addr, %error, "connection ended");
+                }
+                return Poll::Ready(());
             }
-            return Poll::Ready(());
-        }
-        let settled = slot.settle();
-        since = settled.since.unwrap_or(since);
-        if settled.became_idle {
-            lease.connections().became_idle();
-        }
-        match terms.due(slot, since) {
-            None => Poll::Pending,
-            Some(due) => timer.poll_until(due, sleep.as_mut(), cx),
+            let settled = slot.settle();
+            since = settled.since.unwrap_or(since);
+            if settled.became_idle {
+                lease.connections().became_idle();
+            }
+            let held = slot.eof_is(Eof::Held);
+            if held && !slot.phase().in_flight() {
+                slot.set_eof(Eof::Told);
+                continue;
+            }
+            let due = terms.due(slot, since);
+            let eof = held.then(|| *half_closed.get_or_insert_with(Instant::now) + HALF_CLOSED);
+            let Some(first) = due.into_iter().chain(eof).min() else {
+                return Poll::Pending;
+            };
+            if timer.poll_until(first, sleep.as_mut(), cx).is_pending() {
+                return Poll::Pending;
+            }
+            if eof != Some(first) {
+                return Poll::Ready(());
+            }
+            slot.set_eof(Eof::Told);
         }
     })
     .await;
@@ -177,24 +199,30 @@ impl Timer {
     }
 }
 
-/// Asks the handler, and keeps the connection's state around it.
-async fn answer<H: Handler>(
-    request: Request<Incoming>,
-    peer: Peer,
-    handler: &H,
-    drain: &Drain,
-    slot: &Arc<Slot>,
-) -> Result<Response<Answer<H::Body>>, PlaceTaken> {
-    let (version, tunnel) = (request.version(), request.method() == Method::CONNECT);
+/// Marks a request as in flight.
+fn begin(request: Request<Incoming>, slot: &Arc<Slot>) -> Result<Request<Received>, PlaceTaken> {
     let request = request.map(|body| Received::new(body, slot));
     let body = if request.body().is_end_stream() {
         RequestBody::Done
     } else {
         RequestBody::Open
     };
-    if !slot.begin(body) {
-        return Err(PlaceTaken);
+    if slot.begin(body) {
+        Ok(request)
+    } else {
+        Err(PlaceTaken)
     }
+}
+
+/// Asks the handler, and keeps the connection's state after it.
+async fn answer<H: Handler>(
+    request: Request<Received>,
+    peer: Peer,
+    handler: &H,
+    drain: &Drain,
+    slot: &Arc<Slot>,
+) -> Response<Answer<H::Body>> {
+    let (version, tunnel) = (request.version(), request.method() == Method::CONNECT);
     let mut response = handler.call(request, peer).await;
     // What a backend spoke is not what we speak: as HTTP/1.0 an answer of unknown length would end with
     // the connection. The codec falls back for clients that know only that.
@@ -208,7 +236,7 @@ async fn answer<H: Handler>(
         && response.body().size_hint().exact().is_none()
         && !response.headers().contains_key(CONTENT_LENGTH);
     slot.answer(close_delimited);
-    Ok(response.map(|body| Answer::new(body, Arc::clone(slot))))
+    response.map(|body| Answer::new(body, Arc::clone(slot)))
 }
 
 /// The connection's place was given away in the instant a request arrived; the client sees a close on a

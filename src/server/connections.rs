@@ -169,6 +169,14 @@ impl Connections {
         }
     }
 
+    /// How many are idle now.
+    #[cfg(test)]
+    pub(super) fn idle(&self) -> usize {
+        let table = self.table();
+        let idle = |slot: &&Arc<Slot>| slot.idle_since().is_some();
+        table.slots.iter().flatten().filter(idle).count()
+    }
+
     fn table(&self) -> MutexGuard<'_, Table> {
         self.table.lock().unwrap_or_else(PoisonError::into_inner)
     }

@@ -9,7 +9,7 @@ use std::task::{Context, Poll, ready};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::TcpStream;
 
-use super::slot::{Phase, RequestBody, Slot};
+use super::slot::{Eof, Phase, RequestBody, Slot};
 
 /// How much a client may still send after our last answer before it is cut off.
 const LINGER_BYTES: usize = 16 << 20;
@@ -75,6 +75,8 @@ impl<T: Transport> Io<T> {
 }
 
 impl<T: Transport> AsyncRead for Io<T> {
+    /// While a request is in flight the end of the client's bytes is kept from the codec, which would take
+    /// it for the client's end and drop the request; the connection's task says when it may know.
     fn poll_read(
         self: Pin<&mut Self>,
         cx: &mut Context<'_>,
@@ -85,6 +87,9 @@ impl<T: Transport> AsyncRead for Io<T> {
         ready!(Pin::new(&mut this.inner).poll_read(cx, buf))?;
         if buf.filled().len() > before {
             this.slot.received();
+        } else if this.slot.phase().in_flight() && !this.slot.eof_is(Eof::Told) {
+            this.slot.set_eof(Eof::Held);
+            return Poll::Pending;
         }
         Poll::Ready(Ok(()))
     }

@@ -66,6 +66,18 @@ pub(super) enum RequestBody {
     Left,
 }
 
+/// What became of the client's end of sending.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(u8)]
+pub(super) enum Eof {
+    /// It has not ended, for all we know.
+    No,
+    /// It has ended; the codec does not know yet.
+    Held,
+    /// The codec may know.
+    Told,
+}
+
 /// The state of one connection, shared by its parts. Every field but `idle` is written and read on the
 /// connection's own task: the atomics are there so that it may be shared at all.
 #[derive(Debug)]
@@ -74,6 +86,7 @@ pub(super) struct Slot {
     idle: AtomicU64,
     phase: AtomicU8,
     request_body: AtomicU8,
+    eof: AtomicU8,
     /// Bytes have arrived since the last look.
     touched: AtomicBool,
     /// The phase was entered (anew) since the last look.
@@ -93,6 +106,7 @@ impl Slot {
             idle: AtomicU64::new(stamp(base, Instant::now())),
             phase: AtomicU8::new(Phase::Fresh as u8),
             request_body: AtomicU8::new(RequestBody::Done as u8),
+            eof: AtomicU8::new(Eof::No as u8),
             touched: AtomicBool::new(false),
             entered: AtomicBool::new(false),
             close_delimited: AtomicBool::new(false),
@@ -156,6 +170,14 @@ impl Slot {
 
     pub(super) fn request_body_is(&self, state: RequestBody) -> bool {
         self.request_body.load(Ordering::Relaxed) == state as u8
+    }
+
+    pub(super) fn set_eof(&self, eof: Eof) {
+        self.eof.store(eof as u8, Ordering::Relaxed);
+    }
+
+    pub(super) fn eof_is(&self, eof: Eof) -> bool {
+        self.eof.load(Ordering::Relaxed) == eof as u8
     }
 
     pub(super) fn close_delimited(&self) -> bool {

@@ -166,6 +166,31 @@ async fn scopes_count_only_while_the_client_has_them() {
 }
 
 #[tokio::test]
+async fn a_client_that_lost_sudo_cannot_act_as_others_with_an_old_token() {
+    let world = Setting::usual()
+        .client(|client| client.scopes = Scopes::parse("read").unwrap())
+        .build()
+        .await;
+    assert_eq!(world.word_of_demo("/a").await, "passes");
+    assert_eq!(
+        world.word_of_demo("/a?sudo=uid:1").await,
+        "insufficient_scope"
+    );
+}
+
+#[tokio::test]
+async fn a_client_that_could_not_be_read_yet_is_not_a_removed_one() {
+    let mut setting = Setting::usual();
+    setting.clients_loaded = false;
+    let world = setting.build().await;
+    let line = format!("Bearer {}", world.token("stored", "sudo"));
+    let bearer = [("authorization", line.as_str())];
+    assert_eq!(world.word("/a", &bearer).await, "store_unavailable");
+    world.clients.load().await.unwrap();
+    assert_eq!(world.word("/a", &bearer).await, "invalid_token");
+}
+
+#[tokio::test]
 async fn a_token_of_a_removed_client_is_bad() {
     let world = Setting::usual().build().await;
     let line = format!("Bearer {}", world.token("gone", "sudo"));

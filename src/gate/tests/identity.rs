@@ -92,6 +92,33 @@ fn names_that_cannot_stand_in_a_header_become_their_default_and_an_empty_prefix_
 }
 
 #[test]
+fn an_identity_is_not_written_into_a_header_with_a_meaning_of_its_own() {
+    for name in [
+        "Host",
+        "content-length",
+        "Transfer_Encoding",
+        "Connection",
+        "TE",
+        "Authorization",
+        "X-Forwarded-User",
+        "X_Real_IP",
+        "X-Request-Id",
+        "no name",
+        "",
+        "\u{E9}",
+    ] {
+        assert!(check_name(name).is_err(), "{name}");
+        let names = IdentityHeaders::new(&IdentitySettings {
+            renamed: vec![(IdentityKey::UserId, name.to_owned())],
+            ..IdentitySettings::default()
+        });
+        assert_eq!(names.name(IdentityKey::UserId), "x-auth-user-id");
+    }
+    assert_eq!(check_name("X-WEBAUTH-USER").unwrap(), "x-webauth-user");
+    assert!(check_name("Remote-User").is_ok());
+}
+
+#[test]
 fn values_are_visible_and_say_what_they_encode() {
     for (text, value) in [
         ("7", "7"),

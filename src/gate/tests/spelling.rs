@@ -77,6 +77,12 @@ fn names_that_some_reader_takes_for_ours_are_known() {
         // data binders and query libraries
         "!sudo",
         "[sudo]",
+        "[[sudo]x",
+        "sudo]x",
+        "]sudo",
+        "su%do",
+        "sudo%",
+        "%sudo",
         "?sudo",
         "sudo,",
         "sudo%3Duid:1",

@@ -100,6 +100,7 @@ pub(crate) struct Setting {
     pub(crate) identity: IdentitySettings,
     pub(crate) limits: Vec<limits::Settings>,
     pub(crate) clients: Vec<Client>,
+    pub(crate) clients_loaded: bool,
 }
 
 impl Setting {
@@ -118,6 +119,7 @@ impl Setting {
             identity: IdentitySettings::default(),
             limits: Vec::new(),
             clients: vec![file_client("demo", "s", "sudo read")],
+            clients_loaded: true,
         }
     }
 
@@ -153,7 +155,9 @@ impl Setting {
             Arc::new(Unwatched),
         );
         let clients = Arc::new(Registry::new(self.clients, Arc::new(MemoryClients::new())));
-        clients.load().await.unwrap();
+        if self.clients_loaded {
+            clients.load().await.unwrap();
+        }
         let limits = Arc::new(Limits::new(&self.limits, None));
         let rules = Arc::new(Rules::new(self.routes, &self.identity, limits));
         World {

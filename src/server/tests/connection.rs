@@ -353,7 +353,9 @@ async fn an_idle_connection_closed_for_room_serves_nothing_more() {
     client.settle().await;
     client.connections.close_longest_idle();
     client.send(GET).await;
+    let start = Instant::now();
     assert_eq!(client.read_to_end().await, "");
+    assert_eq!(start.elapsed(), Duration::ZERO);
     assert_eq!(client.connections.open(), 0);
 }
 
@@ -373,6 +375,44 @@ async fn a_client_that_leaves_ends_its_request() {
     client.settle().await;
     drop(client);
     assert!(went.await.is_err());
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_client_that_only_shuts_its_side_is_answered_for_a_second() {
+    let requests = [GET.to_owned(), format!("{POST}67890"), GET.repeat(2)];
+    for (request, answers) in requests.into_iter().zip([1, 1, 2]) {
+        let start = Instant::now();
+        let handler = thinking(Duration::from_millis(400));
+        let mut client = Client::connect(&settings(), handler);
+        client.send(request).await;
+        tokio::io::AsyncWriteExt::shutdown(&mut client.wire)
+            .await
+            .unwrap();
+        let got = client.read_to_end().await;
+        assert_eq!(got.matches("done\n").count(), answers, "{got}");
+        assert_eq!(start.elapsed().as_millis() / 100, 4 * answers as u128);
+    }
+    // Then the request ends, and a body that was not whole is known not to be.
+    for (request, mut client, ending) in [
+        (GET, Client::connect(&settings(), thinking(seconds(5))), ""),
+        (
+            POST,
+            Client::connect(&settings(), echo()),
+            "the body broke off\n",
+        ),
+    ] {
+        let start = Instant::now();
+        client.send(request).await;
+        tokio::io::AsyncWriteExt::shutdown(&mut client.wire)
+            .await
+            .unwrap();
+        let got = client.read_to_end().await;
+        assert!(
+            got.ends_with(ending) && got.is_empty() == ending.is_empty(),
+            "{got}"
+        );
+        assert_eq!(start.elapsed().as_secs(), 1);
+    }
 }
 
 #[tokio::test(start_paused = true)]

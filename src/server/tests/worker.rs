@@ -53,6 +53,14 @@ impl Server {
         connect(self.addr)
     }
 
+    /// Asks, and waits until the server has noticed that its answer is written.
+    fn ask(&self, socket: &mut Socket, idle: usize) {
+        ask(socket);
+        while self.connections.idle() != idle {
+            std::thread::yield_now();
+        }
+    }
+
     fn stopped(self) {
         let runtime = Builder::new_current_thread().enable_all().build().unwrap();
         runtime.block_on(self.workers.stopped());
@@ -154,11 +162,11 @@ fn at_max_connections_the_longest_idle_one_is_closed() {
     };
     let server = Server::start(settings, echo);
     let mut first = server.connect();
-    ask(&mut first);
+    server.ask(&mut first, 1);
     let mut second = server.connect();
-    ask(&mut second);
+    server.ask(&mut second, 2);
     let mut third = server.connect();
-    ask(&mut third);
+    server.ask(&mut third, 2);
     assert_eq!(rest(&mut first).unwrap(), "");
     ask(&mut second);
     assert_eq!(
@@ -220,6 +228,19 @@ fn a_client_that_still_sends_can_read_the_refusal() {
         socket.write_all(&vec![b'x'; 8 << 20]).unwrap();
         let got = rest(&mut socket).unwrap();
         assert!(got.starts_with("HTTP/1.1 4"), "{got}");
+    }
+}
+
+#[test]
+fn a_client_that_shuts_its_side_at_once_is_answered() {
+    let server = Server::start(Settings::default(), echo);
+    for _ in 0..20 {
+        let mut socket = server.connect();
+        socket.write_all(&GET.repeat(2)).unwrap();
+        socket.shutdown(std::net::Shutdown::Write).unwrap();
+        let start = std::time::Instant::now();
+        assert_eq!(rest(&mut socket).unwrap().matches("/a 0\n").count(), 2);
+        assert!(start.elapsed() < Duration::from_secs(1));
     }
 }
 
