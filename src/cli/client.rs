@@ -253,10 +253,7 @@ fn may(client: &Client) -> String {
     } else {
         format!("scope \"{}\"", client.scopes)
     };
-    text.push_str(&format!(
-        ", tenants {}",
-        joined(client.tenants.patterns())
-    ));
+    text.push_str(&format!(", tenants {}", joined(client.tenants.patterns())));
     if client.scopes.holds_sudo() {
         text.push_str(&format!(", sudo {}", joined(client.sudo.patterns())));
     }
@@ -277,7 +274,9 @@ async fn list(arguments: &List, config: &Config) -> Result<(), Failure> {
     clients.sort_by(|a, b| a.id.cmp(&b.id));
     let shadowed = |client: &Client| client.origin == Origin::Store && in_file(config, &client.id);
     if arguments.json {
-        let objects = clients.iter().map(|client| object(client, shadowed(client)));
+        let objects = clients
+            .iter()
+            .map(|client| object(client, shadowed(client)));
         return output::json(&Value::Array(objects.collect()));
     }
     let rows: Vec<_> = clients
@@ -328,7 +327,9 @@ fn row(client: &Client, shadowed: bool) -> Vec<String> {
         false => String::new(),
     };
     let ends = client.secrets.iter().filter_map(|secret| secret.expires);
-    let ends: Vec<_> = ends.map(|end| format!("one until {}", output::time(end))).collect();
+    let ends: Vec<_> = ends
+        .map(|end| format!("one until {}", output::time(end)))
+        .collect();
     let mut secrets = client.secrets.len().to_string();
     if !ends.is_empty() {
         secrets.push_str(&format!(", {}", ends.join(", ")));
@@ -378,7 +379,12 @@ async fn rotate(arguments: &RotateSecret, config: &Config) -> Result<(), Failure
     let (made, digest) = secret(arguments.secret_stdin)?;
     let now = store.clock.now().wall();
     let end = now.plus(arguments.overlap);
-    if !store.stores.clients.rotate_secret(id, &digest, end, now).await? {
+    if !store
+        .stores
+        .clients
+        .rotate_secret(id, &digest, end, now)
+        .await?
+    {
         return Err(unknown(id));
     }
     store.wait_until_heard().await;

@@ -293,8 +293,16 @@ impl Shown<'_> {
         };
         row("proxy", &self.proxy(), "what clients call");
         row("admin", &self.admin(), "/livez, /readyz, /metrics");
-        row("backend", &format!("http://{}", self.written.backend), "answers with what it was sent");
-        row("configuration", &self.config(), "for -c of other commands while this runs");
+        row(
+            "backend",
+            &format!("http://{}", self.written.backend),
+            "answers with what it was sent",
+        );
+        row(
+            "configuration",
+            &self.config(),
+            "for -c of other commands while this runs",
+        );
         row("client_id", CLIENT, "");
         row("client_secret", self.secret.expose(), "");
         row("token", self.token.expose(), "");

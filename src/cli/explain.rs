@@ -61,8 +61,9 @@ pub(super) fn run(arguments: &Arguments, place: &Place) -> Result<(), Failure> {
 
 /// The head that a client would send. What the arguments hold is not repeated: it may be a secret.
 fn request(arguments: &Arguments) -> Result<request::Parts, Failure> {
-    let method = Method::from_bytes(arguments.method.as_bytes())
-        .map_err(|_| Failure::usage("METHOD is none: write GET, POST or another method of HTTP."))?;
+    let method = Method::from_bytes(arguments.method.as_bytes()).map_err(|_| {
+        Failure::usage("METHOD is none: write GET, POST or another method of HTTP.")
+    })?;
     let unreadable = || {
         Failure::usage(
             "URL can be a path such as /orders?page=2, or an http or https URL. Put it in quotes, and \
@@ -123,9 +124,7 @@ async fn tell(parts: request::Parts, from: IpAddr, config: &Config) -> Result<()
         ));
     }
     let host = framed.host.into_owned();
-    let host_header = framed
-        .host_header
-        .unwrap_or(HeaderValue::from_static(""));
+    let host_header = framed.host_header.unwrap_or(HeaderValue::from_static(""));
     let local = config.server.listen.first().copied();
     let peer = Peer {
         addr: SocketAddr::new(from, 0),

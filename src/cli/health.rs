@@ -27,9 +27,9 @@ pub(super) struct Arguments {
 
 pub(super) fn run(arguments: &Arguments, place: &Place) -> Result<(), Failure> {
     // Contract §1: 0 or 1. A probe does not tell one kind of trouble from another.
-    let config = place
-        .read()
-        .map_err(|mistakes| Failure::other(format!("the configuration cannot be used:\n{mistakes}")))?;
+    let config = place.read().map_err(|mistakes| {
+        Failure::other(format!("the configuration cannot be used:\n{mistakes}"))
+    })?;
     let admin = reachable(config.server.admin_listen);
     match status(admin, arguments.timeout) {
         Ok(200) => Ok(()),

@@ -61,11 +61,7 @@ pub(super) fn failed(error: io::Error) -> Failure {
 ///
 /// # Errors
 /// As for [`line`].
-pub(super) fn table(
-    head: &[&str],
-    rows: &[Vec<String>],
-    nothing: &str,
-) -> Result<(), Failure> {
+pub(super) fn table(head: &[&str], rows: &[Vec<String>], nothing: &str) -> Result<(), Failure> {
     if rows.is_empty() {
         say(nothing);
         return Ok(());
@@ -153,7 +149,10 @@ mod tests {
     #[test]
     fn times_are_rfc_3339_in_utc() {
         assert_eq!(time(UnixMillis(1_704_067_200_000)), "2024-01-01T00:00:00Z");
-        assert_eq!(time(UnixMillis(1_704_067_200_250)), "2024-01-01T00:00:00.25Z");
+        assert_eq!(
+            time(UnixMillis(1_704_067_200_250)),
+            "2024-01-01T00:00:00.25Z"
+        );
         assert_eq!(time(UnixMillis(i64::MAX)), "9223372036854775807 ms");
     }
 }

@@ -1,8 +1,10 @@
 //! Which configuration a command is about, and with it which store and which sidecars.
 
 use std::env;
+use std::ffi::OsString;
 use std::path::PathBuf;
-use std::time::Instant;
+
+use tokio::time::Instant;
 
 use super::failure::Failure;
 use crate::base::clock::Clock;
@@ -56,13 +58,8 @@ impl Place {
 
     /// Reads the configuration.
     pub(super) fn read(&self) -> Result<Config, config::Mistakes> {
-        config::load(&self.file, environment())
+        config::load(&self.file, config::environment())
     }
-}
-
-/// The environment, without what is no text: an override that is no text cannot be meant.
-fn environment() -> impl Iterator<Item = (String, String)> {
-    env::vars_os().filter_map(|(name, value)| Some((name.into_string().ok()?, value.into_string().ok()?)))
 }
 
 /// A runtime for a command that does one thing and ends.
@@ -134,16 +131,15 @@ pub(super) fn places(config: &Config) -> control::Places {
     let store::settings::Settings::Sqlite(file) = &config.store;
     control::places(
         config.admin.socket.as_deref(),
-        runtime_directory().as_deref(),
         Some(file),
         &config.file,
+        runtime_directory().as_deref(),
     )
 }
 
-/// `$RUNTIME_DIRECTORY`, as systemd sets it; of several directories the first.
-pub(super) fn runtime_directory() -> Option<PathBuf> {
-    let set = env::var_os("RUNTIME_DIRECTORY")?;
-    env::split_paths(&set).next().filter(|first| !first.as_os_str().is_empty())
+/// `$RUNTIME_DIRECTORY`, as systemd sets it.
+pub(super) fn runtime_directory() -> Option<OsString> {
+    env::var_os("RUNTIME_DIRECTORY")
 }
 
 fn away(error: impl std::fmt::Display) -> Failure {

@@ -24,7 +24,8 @@ impl Signals {
     /// Takes the signals over from the system's defaults.
     pub(super) fn listen() -> Result<Self, Failure> {
         let hear = |kind| {
-            signal(kind).map_err(|error| Failure::other(format!("cannot listen for signals: {error}.")))
+            signal(kind)
+                .map_err(|error| Failure::other(format!("cannot listen for signals: {error}.")))
         };
         Ok(Self {
             interrupt: hear(SignalKind::interrupt())?,

@@ -182,7 +182,9 @@ async fn list(arguments: &List, config: &Config) -> Result<(), Failure> {
         loop {
             let tokens = &store.stores.tokens;
             let client = arguments.client.as_ref();
-            let page = tokens.list(client, arguments.all, now, before, PAGE).await?;
+            let page = tokens
+                .list(client, arguments.all, now, before, PAGE)
+                .await?;
             before = page.last().map(|record| record.id);
             found.extend(page);
             // A page may be short without being the last, an empty one is the last.
@@ -194,7 +196,9 @@ async fn list(arguments: &List, config: &Config) -> Result<(), Failure> {
         store.close().await;
     }
     if arguments.json {
-        let objects = found.iter().map(|record| object(record, state(record, &known, now)));
+        let objects = found
+            .iter()
+            .map(|record| object(record, state(record, &known, now)));
         return output::json(&Value::Array(objects.collect()));
     }
     let rows: Vec<_> = found
@@ -312,9 +316,11 @@ impl Named {
                 "there is no token {id}: it never was, or it ended so long ago that it was pruned. \
                  `sidegate token list --all` shows those there are."
             ),
-            Self::Itself(_) => "that token is not in this store: it was issued elsewhere, or it ended \
+            Self::Itself(_) => {
+                "that token is not in this store: it was issued elsewhere, or it ended \
                  so long ago that it was pruned."
-                .to_owned(),
+                    .to_owned()
+            }
         })
     }
 }

@@ -45,9 +45,7 @@ pub(super) struct Revoke {
 
 pub(super) async fn run(arguments: &Revoke, config: &Config) -> Result<(), Failure> {
     match (&arguments.client, &arguments.before) {
-        (Some(client), _) => {
-            many(arguments, config, Revocation::Client(client.clone())).await
-        }
+        (Some(client), _) => many(arguments, config, Revocation::Client(client.clone())).await,
         (None, Some(before)) => {
             let now = crate::base::clock::Clock::system().now().wall();
             let before = values::before(before, now)?;
@@ -68,7 +66,11 @@ async fn one(arguments: &Revoke, config: &Config) -> Result<(), Failure> {
     };
     let record = found.ok_or_else(|| named.unknown())?;
     let now = store.clock.now().wall();
-    if tokens.revoke(Revocation::Id(record.id), now).await?.is_empty() {
+    if tokens
+        .revoke(Revocation::Id(record.id), now)
+        .await?
+        .is_empty()
+    {
         store.close().await;
         return Err(Failure::other(ended_already(&record)));
     }
@@ -86,7 +88,10 @@ async fn one(arguments: &Revoke, config: &Config) -> Result<(), Failure> {
     told(
         arguments,
         1,
-        &format!("revoked token {} of the client {}", record.id, record.client_id),
+        &format!(
+            "revoked token {} of the client {}",
+            record.id, record.client_id
+        ),
     )
 }
 
@@ -107,7 +112,11 @@ fn ended_already(record: &TokenRecord) -> String {
 
 async fn many(arguments: &Revoke, config: &Config, which: Revocation) -> Result<(), Failure> {
     let Some(store) = OpenStore::to_change_if_there(config).await? else {
-        return told(arguments, 0, "there is no store, so there are no tokens to revoke");
+        return told(
+            arguments,
+            0,
+            "there is no store, so there are no tokens to revoke",
+        );
     };
     let now = store.clock.now().wall();
     let count = store.stores.tokens.revoke(which, now).await?.len();

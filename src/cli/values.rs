@@ -81,7 +81,9 @@ fn secret_from(input: impl Read, what: &str) -> Result<Secret, Failure> {
             io::ErrorKind::InvalidData => {
                 Failure::usage(format!("the {what} on standard input is not valid UTF-8."))
             }
-            _ => Failure::other(format!("cannot read the {what} from standard input: {error}.")),
+            _ => Failure::other(format!(
+                "cannot read the {what} from standard input: {error}."
+            )),
         })?;
     let secret = text.strip_suffix('\n').unwrap_or(&text);
     let secret = secret.strip_suffix('\r').unwrap_or(secret);
@@ -133,7 +135,10 @@ mod tests {
     #[test]
     fn a_token_in_place_of_its_number_is_not_repeated() {
         let text = told(token_id("sgt_abcdefghijklmnopqrstuvwxyz").unwrap_err());
-        assert!(!text.contains("sgt_") && text.contains("--token-stdin"), "{text}");
+        assert!(
+            !text.contains("sgt_") && text.contains("--token-stdin"),
+            "{text}"
+        );
         assert_eq!(token_id("214").unwrap(), TokenId(214));
         assert!(token_id("0").is_err() && token_id("-3").is_err());
     }
