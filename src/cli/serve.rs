@@ -1,7 +1,6 @@
 //! `sidegate serve`: the sidecar, from a configuration file until a signal ends it.
 
 use std::io;
-use std::path::PathBuf;
 use std::time::Duration;
 
 use tokio::sync::oneshot;
@@ -71,7 +70,7 @@ pub(super) async fn start(config: Config) -> Result<Running, Failure> {
     let lines = Lines::to(io::stderr(), config.log.format);
     observe::init(&config.log, &lines);
     let options = app::Options {
-        runtime_directory: place::runtime_directory().map(PathBuf::from),
+        runtime_directory: place::runtime_directory(),
         lines,
         clock: Clock::system(),
     };

@@ -12,22 +12,22 @@ use std::time::Duration;
 use bytes::Bytes;
 use http::header::{CONNECTION, CONTENT_TYPE, EXPECT};
 use http::{HeaderName, HeaderValue, Request, Response, request};
-use http_body_util::{BodyExt, Limited};
 use http_body::Body;
+use http_body_util::{BodyExt, Limited};
 use tokio::runtime::Handle;
 
 use crate::base::clock::Clock;
 use crate::endpoints::{Caller, Endpoints};
 use crate::gate::{Gate, Head, Permit, Way};
 use crate::observe::Lines;
-use crate::observe::metrics::Metrics;
+use crate::observe::metrics::{Metrics, RouteMetrics};
 use crate::observe::request_id::RequestId;
 use crate::refusal::Refusal;
 use crate::server::{self, Peer, Received, framing, peer};
 use crate::upstream::{self, Pool, Upstream};
 
 pub use record::Answer;
-use record::{Record, Trace};
+use record::Record;
 
 const X_REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 
@@ -46,7 +46,9 @@ pub struct Shared {
     /// By a route's index.
     pub upstreams: Vec<Arc<Upstream>>,
     /// By a route's index.
-    pub route_metrics: Vec<crate::observe::metrics::RouteMetrics>,
+    pub route_metrics: Vec<RouteMetrics>,
+    /// Of requests that no route took.
+    pub routeless_metrics: RouteMetrics,
     /// Where own endpoints run.
     pub control: Handle,
     /// The time.
@@ -90,7 +92,7 @@ impl server::Handler for Front {
         let grpc = is_grpc(&parts);
         let expects = parts.headers.contains_key(EXPECT);
 
-        let mut response = match self.answer(parts, body, &client, &mut record).await {
+        let mut response = match self.answer(parts, body, &peer, &client, &mut record).await {
             Ok(response) => response,
             Err((refusal, body)) => {
                 let mut response = refusal.render(request_id.as_str(), grpc);
@@ -106,7 +108,7 @@ impl server::Handler for Front {
         };
         response
             .headers_mut()
-            .insert(X_REQUEST_ID, request_id.header_value());
+            .insert(X_REQUEST_ID, request_id.header_value().clone());
         record.answered(response.status());
         response.map(|inner| Answer::new(inner, record))
     }
@@ -128,6 +130,7 @@ impl Front {
         &self,
         parts: request::Parts,
         body: Received,
+        peer: &Peer,
         client: &peer::Client,
         record: &mut Record,
     ) -> Result<Response<Inner>, Refused> {
@@ -164,7 +167,8 @@ impl Front {
         {
             return Err((Refusal::body_too_large(), Some(body)));
         }
-        self.forward(permit, parts, body, client, &framed, record)
+        let host_header = framed.host_header;
+        self.forward(permit, parts, body, client, host_header, peer, record)
             .await
             .map_err(|refusal| (refusal, None))
     }
@@ -175,7 +179,8 @@ impl Front {
         parts: request::Parts,
         body: Received,
         client: &peer::Client,
-        framed: &Framing,
+        host_header: Option<HeaderValue>,
+        peer: &Peer,
         record: &mut Record,
     ) -> Result<Response<Inner>, Refusal> {
         let shared = &self.shared;
@@ -186,8 +191,8 @@ impl Front {
             peer_ip: peer.addr.ip(),
             trusted: client.trusted,
             scheme: "http",
-            host_header: framed.host_header.as_ref().unwrap_or(upstream.authority()),
-            request_id: &record.request_id.header_value(),
+            host_header: host_header.as_ref().unwrap_or(upstream.authority()),
+            request_id: record.request_id.header_value(),
         };
         let outbound = permit.write(parts, &way);
         let sent = shared.clock.now();
@@ -211,7 +216,7 @@ impl Front {
         let body = match tokio::time::timeout(patience, reading).await {
             Ok(Ok(body)) => body.to_bytes(),
             Ok(Err(error)) if error.is::<http_body_util::LengthLimitError>() => {
-                return Err((Refusal::body_too_large().closing(), None));
+                return Err((Refusal::body_too_large(), None));
             }
             Ok(Err(_)) => return Err((Refusal::invalid_framing("the body broke off"), None)),
             Err(_) => return Err((Refusal::invalid_framing("the body took too long"), None)),
@@ -243,11 +248,17 @@ async fn drained(body: Received, expects: bool) -> bool {
     if body.is_end_stream() {
         return true;
     }
-    let little = body.size_hint().exact().is_some_and(|size| size <= DRAINED_BODY_MAX);
+    let little = body
+        .size_hint()
+        .exact()
+        .is_some_and(|size| size <= DRAINED_BODY_MAX);
     if !little || expects {
         return false;
     }
     let limit = usize::try_from(DRAINED_BODY_MAX).unwrap_or(usize::MAX);
     let reading = Limited::new(body, limit).collect();
-    matches!(tokio::time::timeout(DRAIN_PATIENCE, reading).await, Ok(Ok(_)))
+    matches!(
+        tokio::time::timeout(DRAIN_PATIENCE, reading).await,
+        Ok(Ok(_))
+    )
 }

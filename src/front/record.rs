@@ -16,13 +16,13 @@ use super::{Inner, Shared};
 use crate::base::clock::Now;
 use crate::gate::Witness;
 use crate::gate::route::Route;
-use crate::limits::{Exceeded, Mode, Spent};
+use crate::limits::{Exceeded, Spent};
 use crate::observe::access::{AccessLine, CredentialKind};
 use crate::observe::audit::AuditLine;
 use crate::observe::request_id::RequestId;
 use crate::refusal::{Refusal, Word};
-use crate::tokens::cache::TokenFacts;
 use crate::server::BoxError;
+use crate::tokens::cache::TokenFacts;
 use crate::upstream::body::Progress;
 
 /// What an access line says of a client that left before it had an answer.
@@ -86,7 +86,6 @@ pub(super) struct Record {
     own_endpoint: bool,
     status: u16,
     error: Option<Word>,
-    /// The limit that refused.
     progress: Option<Arc<Progress>>,
     response_bytes: u64,
     upstream: Option<Duration>,
@@ -166,6 +165,32 @@ impl Record {
             tenant: self.trace.tenant.as_deref(),
             ..AuditLine::default()
         });
+    }
+}
+
+impl Record {
+    fn count(&self, took: Duration) {
+        let shared = &*self.shared;
+        let index = self.trace.route.as_ref().map(|route| route.index);
+        let route = index
+            .and_then(|index| shared.route_metrics.get(index))
+            .unwrap_or(&shared.routeless_metrics);
+        match self.error {
+            Some(word) => route.ended(word.as_str()),
+            None if self.status == CLIENT_GONE => route.ended("client_gone"),
+            None if self.own_endpoint => route.ended("own_endpoint"),
+            None => route.forwarded(),
+        }
+        route.took(took, self.upstream);
+        if let Some(word) = self.trace.observed {
+            shared.metrics.observed(word.as_str());
+        }
+        for limit in &self.trace.shadowed {
+            shared.metrics.rate_limited(limit, "shadow");
+        }
+        if let (Some(Word::RateLimited), Some(limit)) = (self.error, &self.trace.limit) {
+            shared.metrics.rate_limited(limit, "enforce");
+        }
     }
 }
 

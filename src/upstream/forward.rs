@@ -9,10 +9,10 @@ use http::{HeaderValue, Method, Request, Response, StatusCode, Version, request}
 use http_body::Body;
 use hyper::client::conn::TrySendError;
 
+use super::Upstream;
 use super::body::{AnswerBody, Progress, RequestBody};
 use super::connect::ConnectError;
 use super::pool::{Lease, Pool};
-use super::Upstream;
 use crate::gate::Outbound;
 use crate::refusal::Refusal;
 use crate::server::Received;
@@ -51,7 +51,13 @@ pub async fn forward(
     let body = RequestBody::new(body, max_body, trailers);
     let progress = body.progress();
     frame(&mut parts, &body);
-    let answer = exchange(pool, upstream, Request::from_parts(parts, body), progress.as_ref()).await;
+    let answer = exchange(
+        pool,
+        upstream,
+        Request::from_parts(parts, body),
+        progress.as_ref(),
+    )
+    .await;
     let answer = answer.and_then(|mut response| {
         refuse_ambiguous(&response)?;
         let status = response.status();

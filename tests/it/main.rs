@@ -1,2 +1,5 @@
-//! Integration tests.
+//! Integration tests: a real sidecar on real sockets, one module per concern.
+
+mod architecture;
 mod cli;
+mod harness;

@@ -1,0 +1,481 @@
+//! The composition root: a checked configuration in, a running sidecar out. Everything is built here, in
+//! numbered order, and nothing is decided.
+
+mod changes;
+
+use std::ffi::OsString;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::runtime::Handle;
+use tokio::task::JoinHandle;
+use tokio::time::{Instant, MissedTickBehavior};
+
+use crate::base::clock::{Clock, Now, UnixMillis};
+use crate::clients::registry::Registry;
+use crate::config::Config;
+use crate::control::{self, Reply, Request, Status};
+use crate::endpoints::admin::{Admin, Readiness};
+use crate::endpoints::{Deps, Endpoints};
+use crate::front::{Front, Shared};
+use crate::gate::{Gate, Rules};
+use crate::limits::Limits;
+use crate::observe::Lines;
+use crate::observe::metrics::{Metrics, raise};
+use crate::server::{self, Connections, Drain, Workers};
+use crate::store::{self, OpenError, OpenMode, Stores};
+use crate::tokens::verify::{Verdict, Verifier, Watcher};
+use crate::upstream::Upstream;
+use changes::Changes;
+
+/// How often the store is asked what other processes changed (contract §1: 300 ms after a commit it
+/// holds everywhere on this host).
+const CHANGES_EVERY: Duration = Duration::from_millis(200);
+/// How often limits forget keys that have nothing spent.
+const SWEEP_EVERY: Duration = Duration::from_secs(10);
+/// How often tokens that ended long ago are deleted.
+const PRUNE_EVERY: Duration = Duration::from_secs(600);
+/// How long a token that ended is kept, so that `token inspect` can tell what became of it.
+const KEEP_ENDED: Duration = Duration::from_secs(7 * 24 * 3600);
+/// Tokens deleted in one transaction.
+const PRUNE_BATCH: u32 = 500;
+
+/// What the surroundings give a sidecar, beside its configuration.
+#[derive(Clone)]
+pub struct Options {
+    /// `$RUNTIME_DIRECTORY`, if there is one.
+    pub runtime_directory: Option<OsString>,
+    /// Where log lines go.
+    pub lines: Lines,
+    /// The time.
+    pub clock: Clock,
+}
+
+/// Whose fault it is that nothing was started.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Blame {
+    /// The configuration asks for what cannot be.
+    Configuration,
+    /// Something that is needed is away or in use.
+    Service,
+    /// Anything else.
+    Other,
+}
+
+/// Why nothing was started, in words for an operator.
+#[derive(Debug, thiserror::Error)]
+#[error("{text}")]
+pub struct StartError {
+    text: String,
+    blame: Blame,
+}
+
+impl StartError {
+    fn new(blame: Blame, text: impl ToString) -> Self {
+        Self {
+            text: text.to_string(),
+            blame,
+        }
+    }
+
+    /// Whose fault it is.
+    #[must_use]
+    pub fn blame(&self) -> Blame {
+        self.blame
+    }
+}
+
+impl From<OpenError> for StartError {
+    fn from(error: OpenError) -> Self {
+        Self::new(Blame::Service, error)
+    }
+}
+
+/// A running sidecar.
+pub struct Running {
+    data: Vec<SocketAddr>,
+    admin: SocketAddr,
+    drain: Drain,
+    drain_timeout: Duration,
+    readiness: Readiness,
+    workers: Workers,
+    admin_drain: Drain,
+    admin_task: JoinHandle<std::io::Result<()>>,
+    background: Vec<JoinHandle<()>>,
+    stores: Stores,
+    lines: Lines,
+}
+
+/// Starts a sidecar on the runtime it is called on, which becomes its control plane.
+///
+/// # Errors
+/// When something cannot be had: says what, where and what to do.
+pub async fn start(config: Config, options: Options) -> Result<Running, StartError> {
+    let Options {
+        runtime_directory,
+        lines,
+        clock,
+    } = options;
+
+    // 1. Addresses first: a second sidecar by mistake ends here, before it touches anything.
+    let listeners =
+        server::bind(&config.server).map_err(|error| StartError::new(Blame::Service, error))?;
+    let admin_listener = server::bind_one("server.admin_listen", config.server.admin_listen)
+        .map_err(|error| StartError::new(Blame::Service, error))?;
+    let data = listeners.addrs().to_vec();
+    let admin = admin_listener
+        .local_addr()
+        .map_err(|error| StartError::new(Blame::Other, error))?;
+
+    // 2. Upstreams, which read certificate files.
+    let upstreams = Upstream::all(config.upstreams.clone())
+        .map_err(|error| StartError::new(Blame::Configuration, error))?;
+
+    // 3. The store and what is cached of it.
+    let metrics = Metrics::new();
+    let stores = store::open(&config.store, clock.clone(), OpenMode::Create).await?;
+    let clients = Arc::new(Registry::new(
+        config.clients.clone(),
+        Arc::clone(&stores.clients),
+    ));
+    clients
+        .load()
+        .await
+        .map_err(|error| StartError::new(Blame::Service, error))?;
+    let verifier = Verifier::new(
+        &config.tokens,
+        Arc::clone(&stores.tokens),
+        Handle::current(),
+        clock.clone(),
+        Arc::new(Counted(Arc::clone(&metrics))),
+    );
+    let changes = Arc::new(Changes::new(
+        Arc::clone(&stores.changes),
+        Arc::clone(&verifier),
+        Arc::clone(&clients),
+        clock.clone(),
+    ));
+    changes
+        .catch_up()
+        .await
+        .map_err(|error| StartError::new(Blame::Service, error))?;
+    metrics.store_is_up(true);
+
+    // 4. What is decided by.
+    let limits = Arc::new(Limits::new(&config.rate_limits, None));
+    let rules = Arc::new(Rules::new(
+        config.routes.clone(),
+        &config.identity,
+        Arc::clone(&limits),
+    ));
+    let by_route = |name: &str| upstreams.iter().find(|one| one.name() == name).cloned();
+    let routes = rules.routes.all();
+    let route_upstreams = routes
+        .iter()
+        .map(|route| {
+            let name = &route.settings.upstream;
+            by_route(name).ok_or_else(|| {
+                let text = format!(
+                    "route {} names no upstream that is there: {name}",
+                    route.name
+                );
+                StartError::new(Blame::Configuration, text)
+            })
+        })
+        .collect::<Result<Vec<_>, _>>()?;
+    let route_metrics = routes
+        .iter()
+        .map(|route| metrics.route(&route.name))
+        .collect();
+
+    // 5. Who answers.
+    let endpoints = Arc::new(Endpoints::new(
+        &config.endpoints,
+        Deps {
+            clients: Arc::clone(&clients),
+            tokens: Arc::clone(&stores.tokens),
+            verifier: Arc::clone(&verifier),
+            limits: Arc::clone(&limits),
+            clock: clock.clone(),
+            lines: lines.clone(),
+            metrics: Arc::clone(&metrics),
+            settings: config.tokens.clone(),
+        },
+    ));
+    let shared = Arc::new(Shared {
+        gate: Gate::new(rules, Arc::clone(&verifier), clients),
+        endpoints,
+        upstreams: route_upstreams,
+        route_metrics,
+        routeless_metrics: metrics.route("-"),
+        control: Handle::current(),
+        clock: clock.clone(),
+        lines: lines.clone(),
+        metrics: Arc::clone(&metrics),
+        server: config.server.clone(),
+        access_log: config.log.access,
+    });
+
+    // 6. The control socket: from here on commands find this sidecar.
+    let drain = Drain::new();
+    let readiness = Readiness::new();
+    let store::settings::Settings::Sqlite(store_file) = &config.store;
+    let places = control::places(
+        config.admin.socket.as_deref(),
+        Some(store_file),
+        &config.file,
+        runtime_directory.as_deref(),
+    );
+    let socket =
+        control::Listener::bind(&places).map_err(|error| StartError::new(Blame::Service, error))?;
+    let commands = Commands {
+        store: stores.id().to_owned(),
+        changes: Arc::clone(&changes),
+        drain: drain.clone(),
+        readiness: readiness.clone(),
+        data: data.clone(),
+        admin,
+        clock: clock.clone(),
+        started: clock.now(),
+    };
+
+    // 7. Work in the background.
+    let background = vec![
+        tokio::spawn(async move { socket.serve(commands).await }),
+        tokio::spawn(every(CHANGES_EVERY, move || {
+            let changes = Arc::clone(&changes);
+            async move { changes.catch_up_or_warn().await }
+        })),
+        tokio::spawn(every(SWEEP_EVERY, {
+            let (limits, clock) = (Arc::clone(&limits), clock.clone());
+            move || {
+                limits.sweep(clock.now());
+                std::future::ready(())
+            }
+        })),
+        tokio::spawn(every(PRUNE_EVERY, {
+            let (stores, clock) = (stores.clone(), clock.clone());
+            move || prune(stores.clone(), clock.clone())
+        })),
+    ];
+
+    // 8. Workers and the admin listener.
+    let connections = Connections::new(
+        config.server.max_connections,
+        config.server.max_connections_per_ip,
+    );
+    let workers = server::start(listeners, &config.server, &connections, &drain, move |_| {
+        Front::new(Arc::clone(&shared))
+    })
+    .map_err(|error| StartError::new(Blame::Other, error))?;
+    metrics.ask({
+        let (verifier, limits, lines, readiness) =
+            (verifier, limits, lines.clone(), readiness.clone());
+        move |metrics| {
+            let cached = i64::try_from(verifier.cached_tokens()).unwrap_or(i64::MAX);
+            metrics.cached_tokens.set(cached);
+            for (name, keys, overflowed) in limits.sizes() {
+                metrics.limit_size(name, keys, overflowed);
+            }
+            let open = i64::try_from(connections.open()).unwrap_or(i64::MAX);
+            metrics.connections.set(open);
+            raise(&metrics.connections_accepted, connections.accepted());
+            raise(
+                &metrics.connections_closed_for_room,
+                connections.closed_for_room(),
+            );
+            raise(
+                &metrics.connections_refused_per_ip,
+                connections.refused_per_ip(),
+            );
+            raise(&metrics.lines_dropped, lines.dropped());
+            metrics.ready.set(i64::from(readiness.is_ready()));
+        }
+    });
+    let admin_drain = Drain::new();
+    let admin_task = tokio::spawn(serve_admin(
+        admin_listener,
+        Admin::new(readiness.clone(), metrics),
+        config.server.clone(),
+        admin_drain.clone(),
+    ));
+
+    // 9. All is up.
+    readiness.set_ready();
+    tracing::info!(version = env!("CARGO_PKG_VERSION"), listen = ?data, admin = %admin, "sidegate serves");
+    Ok(Running {
+        data,
+        admin,
+        drain,
+        drain_timeout: config.server.drain_timeout,
+        readiness,
+        workers,
+        admin_drain,
+        admin_task,
+        background,
+        stores,
+        lines,
+    })
+}
+
+impl Running {
+    /// Where clients call.
+    #[must_use]
+    pub fn data_addrs(&self) -> &[SocketAddr] {
+        &self.data
+    }
+
+    /// Where health and metrics are.
+    #[must_use]
+    pub fn admin_addr(&self) -> SocketAddr {
+        self.admin
+    }
+
+    /// Turns unready and winds down while it still serves (contract §9, `sidegate drain`).
+    pub fn begin_drain(&self) {
+        self.readiness.set_draining();
+        self.drain.begin();
+    }
+
+    /// Stops accepting, lets requests in flight finish within `drain_timeout`, and ends. `hurry` resolves
+    /// when that is to be cut short.
+    pub async fn stop(self, hurry: impl Future<Output = ()>) {
+        self.begin_drain();
+        self.drain.stop(Instant::now() + self.drain_timeout);
+        let mut stopped = std::pin::pin!(self.workers.stopped());
+        tokio::select! {
+            () = &mut stopped => {}
+            () = hurry => {
+                self.drain.stop(Instant::now());
+                stopped.await;
+            }
+        }
+        // Health and metrics answer to the end.
+        self.admin_drain.stop(Instant::now());
+        if let Ok(Err(error)) = self.admin_task.await {
+            tracing::warn!(%error, "the admin listener ended");
+        }
+        for task in self.background {
+            task.abort();
+        }
+        self.stores.close().await;
+        tracing::info!("sidegate stopped");
+        self.lines.flush();
+    }
+}
+
+async fn serve_admin(
+    listener: std::net::TcpListener,
+    admin: Admin,
+    settings: server::settings::Settings,
+    drain: Drain,
+) -> std::io::Result<()> {
+    /// Probes and scrapers are few.
+    const CONNECTIONS: usize = 256;
+    let connections = Connections::new(CONNECTIONS, 0);
+    server::serve_on_current_runtime(listener, Arc::new(admin), &settings, &connections, &drain)
+        .await
+}
+
+/// Does `work` again and again, each time `pause` after the last began, or at once if that took longer.
+async fn every<F: Future<Output = ()>>(pause: Duration, mut work: impl FnMut() -> F) {
+    let mut ticks = tokio::time::interval(pause);
+    ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    loop {
+        ticks.tick().await;
+        work().await;
+    }
+}
+
+/// Deletes tokens that ended long ago, in small transactions.
+async fn prune(stores: Stores, clock: Clock) {
+    let Some(before) = clock
+        .now()
+        .wall()
+        .0
+        .checked_sub(KEEP_ENDED.as_millis() as i64)
+    else {
+        return;
+    };
+    let before = UnixMillis(before);
+    loop {
+        match stores.tokens.prune(before, PRUNE_BATCH).await {
+            Ok(deleted) if deleted >= u64::from(PRUNE_BATCH) => {}
+            Ok(_) => return,
+            Err(error) => {
+                tracing::debug!(%error, "ended tokens could not be deleted");
+                return;
+            }
+        }
+    }
+}
+
+/// What commands ask of this sidecar over its control socket.
+struct Commands {
+    store: String,
+    changes: Arc<Changes>,
+    drain: Drain,
+    readiness: Readiness,
+    data: Vec<SocketAddr>,
+    admin: SocketAddr,
+    clock: Clock,
+    started: Now,
+}
+
+impl control::Handler for Commands {
+    async fn handle(&self, request: Request) -> Reply {
+        match request {
+            Request::Sync { store } if store != self.store => Reply::Synced { uses: false },
+            Request::Sync { .. } => match self.changes.catch_up().await {
+                Ok(()) => Reply::Synced { uses: true },
+                Err(error) => Reply::Failed {
+                    message: error.to_string(),
+                },
+            },
+            Request::Drain => {
+                tracing::info!("draining: unready from now on, still serving");
+                self.readiness.set_draining();
+                self.drain.begin();
+                Reply::Draining
+            }
+            Request::Status => Reply::Status(Status {
+                pid: std::process::id(),
+                version: env!("CARGO_PKG_VERSION").to_owned(),
+                data: self.data.iter().map(ToString::to_string).collect(),
+                admin: Some(self.admin.to_string()),
+                uptime_seconds: self.clock.now().since(self.started).as_secs(),
+                generation: 0,
+                draining: self.drain.is_draining(),
+            }),
+        }
+    }
+}
+
+/// The verifier's doings as metrics and log lines.
+struct Counted(Arc<Metrics>);
+
+impl Watcher for Counted {
+    fn looked_up(&self, verdict: &Verdict) {
+        match verdict {
+            Verdict::Good(_) => self.0.token_lookups.good.inc(),
+            Verdict::Bad => self.0.token_lookups.unknown.inc(),
+            Verdict::Unsure => self.0.token_lookups.miss.inc(),
+        };
+    }
+
+    fn store_read(&self, ok: bool) {
+        self.0.store_read(ok);
+    }
+
+    fn store_is_up(&self, up: bool) {
+        self.0.store_is_up(up);
+        if up {
+            tracing::info!("the store answers again");
+        } else {
+            tracing::error!(
+                "the store is away: cached tokens pass until cache_ttl, others are answered with 503"
+            );
+        }
+    }
+}
