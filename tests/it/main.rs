@@ -2,4 +2,6 @@
 
 mod architecture;
 mod cli;
+mod cli_running;
+mod desk;
 mod harness;
