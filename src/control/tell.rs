@@ -48,11 +48,15 @@ enum Ended {
 
 /// Asks every sidecar of this host at the same time; takes two seconds at most.
 pub async fn tell_all(places: &Places, request: Request) -> Told {
+    tell_within(TIMEOUT, places, request).await
+}
+
+pub(super) async fn tell_within(limit: Duration, places: &Places, request: Request) -> Told {
     let mut asking = JoinSet::new();
     for path in places.sockets() {
         let request = request.clone();
         asking.spawn(async move {
-            let ended = tokio::time::timeout(TIMEOUT, ask(&path, request)).await;
+            let ended = tokio::time::timeout(limit, ask(&path, request)).await;
             (path, ended.unwrap_or(Ended::Unreachable))
         });
     }

@@ -4,6 +4,8 @@
 mod error;
 pub mod settings;
 mod sqlite;
+#[cfg(test)]
+mod tests;
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -76,6 +78,11 @@ impl Stores {
     /// every operation fails. Waits for at most two seconds.
     pub async fn close(&self) {
         self.engine.close().await;
+    }
+
+    #[cfg(test)]
+    async fn write_raw_for_test(&self, sql: &'static str) {
+        self.engine.write_raw(sql).await;
     }
 }
 

@@ -52,7 +52,11 @@ impl Readers {
             let work = Arc::clone(&work);
             thread::Builder::new()
                 .name(name.to_owned())
-                .spawn(move || read_all(&connection, &work))?;
+                .spawn(move || {
+                    let stopped = read_all(&connection, &work);
+                    drop(connection);
+                    drop(stopped);
+                })?;
         }
         Ok(Self {
             queue,
@@ -98,7 +102,11 @@ impl Readers {
     }
 }
 
-fn read_all(connection: &Connection, work: &Mutex<mpsc::Receiver<Message<Read>>>) {
+/// Gives the sender to let go of once the connection is closed.
+fn read_all(
+    connection: &Connection,
+    work: &Mutex<mpsc::Receiver<Message<Read>>>,
+) -> Option<oneshot::Sender<()>> {
     loop {
         let next = work
             .lock()
@@ -109,8 +117,8 @@ fn read_all(connection: &Connection, work: &Mutex<mpsc::Receiver<Message<Read>>>
                 // A bug in one read must not end all those after it.
                 let _ = catch_unwind(AssertUnwindSafe(|| job(connection)));
             }
-            Some(Message::Stop(_stopped)) => return,
-            None => return,
+            Some(Message::Stop(stopped)) => return Some(stopped),
+            None => return None,
         }
     }
 }
@@ -175,7 +183,11 @@ impl Writer {
         let own = Arc::clone(in_use);
         thread::Builder::new()
             .name("store-write".to_owned())
-            .spawn(move || write_all(&connection, work, &own))?;
+            .spawn(move || {
+                let stopped = write_all(&connection, work, &own);
+                drop(connection);
+                drop(stopped);
+            })?;
         Ok(Self {
             queue,
             in_use: Arc::clone(in_use),
@@ -215,7 +227,7 @@ fn write_all(
     connection: &Connection,
     mut work: mpsc::Receiver<Message<Box<dyn Write>>>,
     in_use: &InUse,
-) {
+) -> Option<oneshot::Sender<()>> {
     loop {
         let mut batch: Vec<Box<dyn Write>> = Vec::new();
         let mut stop = None;
@@ -231,7 +243,7 @@ fn write_all(
                     stop = Some(stopped);
                     break;
                 }
-                None if batch.is_empty() => return,
+                None if batch.is_empty() => return None,
                 None => break,
             }
             if batch.len() >= BATCH {
@@ -249,7 +261,7 @@ fn write_all(
             }
         }
         if stop.is_some() {
-            return;
+            return stop;
         }
     }
 }
