@@ -10,21 +10,21 @@ use serde_json::Value;
 use tempfile::TempDir;
 
 /// A sidecar beside others.
-pub const FREE_PORTS: &str =
+pub(crate) const FREE_PORTS: &str =
     "[server]\nlisten = \"127.0.0.1:0\"\nadmin_listen = \"127.0.0.1:0\"\nworkers = 1\n";
 
 /// A directory with a configuration in it, where commands are run.
-pub struct Desk {
-    pub dir: TempDir,
+pub(crate) struct Desk {
+    pub(crate) dir: TempDir,
 }
 
 impl Desk {
-    pub fn new() -> Self {
+    pub(crate) fn new() -> Self {
         Self::with("")
     }
 
     /// `more` goes in front of the configuration.
-    pub fn with(more: &str) -> Self {
+    pub(crate) fn with(more: &str) -> Self {
         let desk = Self {
             dir: tempfile::tempdir().unwrap(),
         };
@@ -44,11 +44,11 @@ scopes = ["sudo", "read"]
         desk
     }
 
-    pub fn config(&self) -> PathBuf {
+    pub(crate) fn config(&self) -> PathBuf {
         self.dir.path().join("config.toml")
     }
 
-    pub fn command(&self, arguments: &[&str]) -> Command {
+    pub(crate) fn command(&self, arguments: &[&str]) -> Command {
         let mut command = Command::new(env!("CARGO_BIN_EXE_sidegate"));
         command
             .args(arguments)
@@ -59,11 +59,11 @@ scopes = ["sudo", "read"]
         command
     }
 
-    pub fn run(&self, arguments: &[&str]) -> Ended {
+    pub(crate) fn run(&self, arguments: &[&str]) -> Ended {
         Ended::of(&self.command(arguments).output().unwrap())
     }
 
-    pub fn run_with_input(&self, arguments: &[&str], input: &str) -> Ended {
+    pub(crate) fn run_with_input(&self, arguments: &[&str], input: &str) -> Ended {
         let mut child = self
             .command(arguments)
             .stdin(Stdio::piped())
@@ -77,16 +77,16 @@ scopes = ["sudo", "read"]
     }
 
     /// With a standard output that takes nothing.
-    pub fn run_unwritable(&self, arguments: &[&str]) -> Ended {
+    pub(crate) fn run_unwritable(&self, arguments: &[&str]) -> Ended {
         let full = File::options().write(true).open("/dev/full").unwrap();
         Ended::of(&self.command(arguments).stdout(full).output().unwrap())
     }
 
-    pub fn json(&self, arguments: &[&str]) -> Value {
+    pub(crate) fn json(&self, arguments: &[&str]) -> Value {
         self.run(arguments).succeeded().json()
     }
 
-    pub fn issue(&self, arguments: &[&str]) -> String {
+    pub(crate) fn issue(&self, arguments: &[&str]) -> String {
         let all = [&["token", "issue", "--client", "filed"], arguments].concat();
         self.run(&all).succeeded().only_line()
     }
@@ -94,14 +94,14 @@ scopes = ["sudo", "read"]
 
 /// A command that ended.
 #[derive(Debug)]
-pub struct Ended {
-    pub code: Option<i32>,
-    pub out: String,
-    pub err: String,
+pub(crate) struct Ended {
+    pub(crate) code: Option<i32>,
+    pub(crate) out: String,
+    pub(crate) err: String,
 }
 
 impl Ended {
-    pub fn of(output: &Output) -> Self {
+    pub(crate) fn of(output: &Output) -> Self {
         Self {
             code: output.status.code(),
             out: String::from_utf8(output.stdout.clone()).unwrap(),
@@ -110,19 +110,19 @@ impl Ended {
     }
 
     #[track_caller]
-    pub fn succeeded(self) -> Self {
+    pub(crate) fn succeeded(self) -> Self {
         self.ended_with(0)
     }
 
     #[track_caller]
-    pub fn ended_with(self, code: i32) -> Self {
+    pub(crate) fn ended_with(self, code: i32) -> Self {
         assert_eq!(self.code, Some(code), "{self:?}");
         assert!(!self.err.contains("panicked"), "{self:?}");
         self
     }
 
     #[track_caller]
-    pub fn saying(self, words: &[&str]) -> Self {
+    pub(crate) fn saying(self, words: &[&str]) -> Self {
         for word in words {
             assert!(self.err.contains(word), "{word} in {self:?}");
         }
@@ -130,20 +130,20 @@ impl Ended {
     }
 
     #[track_caller]
-    pub fn json(&self) -> Value {
+    pub(crate) fn json(&self) -> Value {
         assert_eq!(self.out.lines().count(), 1, "{self:?}");
         serde_json::from_str(&self.out).unwrap()
     }
 
     #[track_caller]
-    pub fn only_line(&self) -> String {
+    pub(crate) fn only_line(&self) -> String {
         let line = self.out.strip_suffix('\n').unwrap();
         assert!(!line.contains('\n') && !line.is_empty(), "{self:?}");
         line.to_owned()
     }
 
     /// The audit lines among what was said.
-    pub fn audit(&self) -> Vec<Value> {
+    pub(crate) fn audit(&self) -> Vec<Value> {
         let lines = self.err.lines().filter(|line| line.starts_with('{'));
         lines
             .map(|line| serde_json::from_str(line).unwrap())
@@ -152,24 +152,24 @@ impl Ended {
 }
 
 /// A process that is ended whatever becomes of the test.
-pub struct Running(pub Child);
+pub(crate) struct Running(pub(crate) Child);
 
 impl Running {
-    pub fn first_line(&mut self) -> String {
+    pub(crate) fn first_line(&mut self) -> String {
         let mut line = String::new();
         let out = self.0.stdout.take().unwrap();
         BufReader::new(out).read_line(&mut line).unwrap();
         line.trim_end().to_owned()
     }
 
-    pub fn signal(&self, name: &str) {
+    pub(crate) fn signal(&self, name: &str) {
         let status = Command::new("kill")
             .args([&format!("-{name}"), &self.0.id().to_string()])
             .status();
         assert!(status.unwrap().success());
     }
 
-    pub fn code(&mut self) -> Option<i32> {
+    pub(crate) fn code(&mut self) -> Option<i32> {
         self.0.wait().unwrap().code()
     }
 }
@@ -182,7 +182,7 @@ impl Drop for Running {
 }
 
 impl Desk {
-    pub fn start(&self, arguments: &[&str]) -> Running {
+    pub(crate) fn start(&self, arguments: &[&str]) -> Running {
         let mut command = self.command(arguments);
         command.stdout(Stdio::piped()).stderr(Stdio::null());
         Running(command.spawn().unwrap())
@@ -190,7 +190,7 @@ impl Desk {
 }
 
 /// One request on a connection of its own; status line and body.
-pub fn ask(addr: &str, head: &str) -> (String, String) {
+pub(crate) fn ask(addr: &str, head: &str) -> (String, String) {
     let mut stream = std::net::TcpStream::connect(addr).unwrap();
     write!(
         stream,
