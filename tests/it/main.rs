@@ -13,3 +13,4 @@ mod cli;
 mod cli_running;
 mod desk;
 mod harness;
+mod smoke;
