@@ -6,7 +6,7 @@ use http_body_util::Full;
 use crate::harness::{Backend, Sidegate};
 
 /// Backends that answer with their names, and a sidecar with these routes before them.
-async fn start(names: &[&'static str], routes: &str) -> (Vec<Backend>, Sidegate) {
+async fn start(names: &'static [&'static str], routes: &str) -> (Vec<Backend>, Sidegate) {
     let mut backends = Vec::new();
     let mut tables = String::new();
     for name in names {

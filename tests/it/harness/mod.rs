@@ -18,7 +18,7 @@ mod wire;
 pub use backend::{Backend, Seen};
 pub use raw::Raw;
 pub use sidegate::{Answer, Call, Sidegate};
-pub use wire::{Act, OK, Wire, read_head};
+pub use wire::{Act, OK, Place, Wire, read_head};
 
 use std::time::Duration;
 
