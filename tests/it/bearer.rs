@@ -141,7 +141,12 @@ async fn two_credentials_or_an_empty_one_are_400() {
 async fn a_header_that_cannot_be_read_is_400_and_never_absent() {
     let backend = Backend::recording().await;
     let gate = start(&backend).await;
-    for value in [&b"Bearer \xff\xfe"[..], b"\xffBearer x", b"Bearer a b", b"Bearer x,y"] {
+    for value in [
+        &b"Bearer \xff\xfe"[..],
+        b"\xffBearer x",
+        b"Bearer a b",
+        b"Bearer x,y",
+    ] {
         for path in ["/orders", "/optional/x"] {
             let mut raw = gate.raw().await;
             raw.send(format!("GET {path} HTTP/1.1\r\nHost: a\r\nAuthorization: "))
@@ -216,7 +221,9 @@ async fn a_revoked_token_is_refused_by_the_next_request() {
     gate.get(&format!("/api/oauth2/server/tokens/revoke?token={token}"))
         .await
         .expect_status(200);
-    call.get("/orders").await.expect_refusal(401, "invalid_token");
+    call.get("/orders")
+        .await
+        .expect_refusal(401, "invalid_token");
 }
 
 #[tokio::test]

@@ -34,13 +34,28 @@ async fn hop_by_hop_headers_of_the_request_go_with_all_that_connection_names() {
     let head = wire.only_head();
     let names = names(&head);
     for gone in [
-        "connection", "x-one", "x-two", "keep-alive", "proxy-connection", "proxy-authorization",
-        "proxy-authenticate", "proxy", "te", "trailer", "upgrade", "http2-settings",
-        "transfer-encoding", "content-length",
+        "connection",
+        "x-one",
+        "x-two",
+        "keep-alive",
+        "proxy-connection",
+        "proxy-authorization",
+        "proxy-authenticate",
+        "proxy",
+        "te",
+        "trailer",
+        "upgrade",
+        "http2-settings",
+        "transfer-encoding",
+        "content-length",
     ] {
         assert!(!names.iter().any(|name| name == gone), "{gone}: {head}");
     }
-    assert_eq!(names.iter().filter(|name| *name == "x-kept").count(), 2, "{head}");
+    assert_eq!(
+        names.iter().filter(|name| *name == "x-kept").count(),
+        2,
+        "{head}"
+    );
 }
 
 #[tokio::test]
@@ -76,8 +91,15 @@ async fn the_backend_sees_title_case_names_and_http_1_1() {
     let head = wire.only_head();
     assert!(head.starts_with("GET /a HTTP/1.1\r\n"), "{head}");
     for line in [
-        "Host: a", "X-Custom-Thing: V", "Accept: */*", "X-Auth-Client-Id: demo", "X-Auth-User-Id: 1",
-        "X-Auth-Tenant-Id: 2", "X-Auth-Scope: sudo", "X-Forwarded-For: 127.0.0.1", "X-Forwarded-Proto: http",
+        "Host: a",
+        "X-Custom-Thing: V",
+        "Accept: */*",
+        "X-Auth-Client-Id: demo",
+        "X-Auth-User-Id: 1",
+        "X-Auth-Tenant-Id: 2",
+        "X-Auth-Scope: sudo",
+        "X-Forwarded-For: 127.0.0.1",
+        "X-Forwarded-Proto: http",
         "X-Forwarded-Host: a",
     ] {
         assert!(head.contains(&format!("\r\n{line}\r\n")), "{line}: {head}");
@@ -85,7 +107,8 @@ async fn the_backend_sees_title_case_names_and_http_1_1() {
     for line in head.lines().skip(1).filter(|line| !line.is_empty()) {
         let name = line.split(':').next().unwrap();
         assert!(
-            name.split('-').all(|part| part.starts_with(|c: char| c.is_ascii_uppercase())),
+            name.split('-')
+                .all(|part| part.starts_with(|c: char| c.is_ascii_uppercase())),
             "{line}"
         );
     }
@@ -106,13 +129,28 @@ async fn hop_by_hop_headers_of_the_answer_go_with_all_that_connection_names() {
     assert_eq!(raw.read_until("ok").await, "ok");
     let names = names(&head);
     for gone in [
-        "connection", "x-one", "x-two", "keep-alive", "proxy-authenticate", "proxy-connection",
-        "upgrade", "transfer-encoding",
+        "connection",
+        "x-one",
+        "x-two",
+        "keep-alive",
+        "proxy-authenticate",
+        "proxy-connection",
+        "upgrade",
+        "transfer-encoding",
     ] {
         assert!(!names.iter().any(|name| name == gone), "{gone}: {head}");
     }
-    for (kept, count) in [("x-kept", 1), ("set-cookie", 2), ("content-length", 1), ("x-request-id", 1)] {
-        assert_eq!(names.iter().filter(|name| *name == kept).count(), count, "{kept}: {head}");
+    for (kept, count) in [
+        ("x-kept", 1),
+        ("set-cookie", 2),
+        ("content-length", 1),
+        ("x-request-id", 1),
+    ] {
+        assert_eq!(
+            names.iter().filter(|name| *name == kept).count(),
+            count,
+            "{kept}: {head}"
+        );
     }
     // The backend's close is not the client's.
     raw.send("GET /a HTTP/1.1\r\nHost: a\r\n\r\n").await;

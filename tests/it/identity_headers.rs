@@ -50,7 +50,13 @@ const FORGED: &[&str] = &[
 fn is_identity(name: &str) -> bool {
     let folded: String = name
         .chars()
-        .map(|c| if c.is_ascii_alphanumeric() { c.to_ascii_lowercase() } else { '-' })
+        .map(|c| {
+            if c.is_ascii_alphanumeric() {
+                c.to_ascii_lowercase()
+            } else {
+                '-'
+            }
+        })
         .collect();
     folded.starts_with("x-auth-")
 }
@@ -86,7 +92,10 @@ async fn forged_headers_of_every_spelling_arrive_nowhere_on_every_kind_of_route(
         }
         call.get(target).await.expect_status(200);
         let seen = backend.requests().pop().unwrap();
-        assert!(!format!("{seen:?}").contains("forged-value"), "{target}: {seen:#?}");
+        assert!(
+            !format!("{seen:?}").contains("forged-value"),
+            "{target}: {seen:#?}"
+        );
         let ours = seen.headers.iter().filter(|(name, _)| is_identity(name));
         assert_eq!(ours.count(), own, "{target} {authorization:?}: {seen:#?}");
     }
@@ -106,9 +115,17 @@ async fn a_forged_header_is_not_rescued_by_connection_nor_by_repetition() {
     .await;
     assert!(raw.read_to_end().await.starts_with("HTTP/1.1 200 "));
     let head = wire.only_head();
-    for (name, value) in [("X-Auth-User-Id", "7"), ("X-Auth-Client-Id", "demo"), ("X-Forwarded-For", "127.0.0.1"), ("Host", "a")] {
+    for (name, value) in [
+        ("X-Auth-User-Id", "7"),
+        ("X-Auth-Client-Id", "demo"),
+        ("X-Forwarded-For", "127.0.0.1"),
+        ("Host", "a"),
+    ] {
         assert!(head.contains(&format!("\r\n{name}: {value}\r\n")), "{head}");
-        let count = head.to_ascii_lowercase().matches(&format!("\r\n{}:", name.to_ascii_lowercase())).count();
+        let count = head
+            .to_ascii_lowercase()
+            .matches(&format!("\r\n{}:", name.to_ascii_lowercase()))
+            .count();
         assert_eq!(count, 1, "{name}: {head}");
     }
     assert!(head.contains("\r\nX-Request-Id: "), "{head}");
@@ -259,7 +276,11 @@ async fn a_backend_cannot_change_the_request_id_of_the_answer() {
     ))
     .await;
     let gate = wire.gate().config(ROUTES).start().await;
-    let answer = gate.call().header("x-request-id", "mine").get("/public").await;
+    let answer = gate
+        .call()
+        .header("x-request-id", "mine")
+        .get("/public")
+        .await;
     assert_eq!(answer.header("x-request-id"), Some("mine"));
 }
 
@@ -296,7 +317,9 @@ async fn forwarding_headers_of_an_untrusted_peer_are_replaced() {
         .filter(|name| name.contains("forwarded") || name.contains("real-ip"))
         .collect();
     assert_eq!(others.len(), 3, "{others:?}");
-    let line = gate.logged("access", |line| line["path"] == "/public").await;
+    let line = gate
+        .logged("access", |line| line["path"] == "/public")
+        .await;
     assert_eq!(line["client_ip"], "127.0.0.1");
 }
 
@@ -358,7 +381,10 @@ async fn values_are_encoded_so_that_no_byte_can_end_or_double_a_header() {
         head.contains("\r\nX-Auth-User-Login: %E5%BC%A0%20%E4%B8%89%25\r\n"),
         "{head}"
     );
-    assert!(head.contains("\r\nX-Auth-Tenant-Code: a%20b%C3%BC\r\n"), "{head}");
+    assert!(
+        head.contains("\r\nX-Auth-Tenant-Code: a%20b%C3%BC\r\n"),
+        "{head}"
+    );
     for bad in ["a%0d%0aX-Auth-Client-Id:%20root", "a%0a", "a%00", "%c2%85"] {
         call.get(&format!("/a?tenantCode={bad}"))
             .await

@@ -23,6 +23,7 @@ mod query_bytes;
 mod retries;
 mod routes;
 mod smoke;
+mod streaming;
 mod sudo;
 mod tenant;
 mod upstreams;

@@ -47,12 +47,37 @@ async fn what_would_be_refused_passes_without_identity_and_is_logged_and_counted
     for (i, (authorization, sent, arrives, word)) in [
         (None, "/a0?x=1", "/a0?x=1", "missing_token"),
         (Some("Bearer"), "/a1", "/a1", "invalid_request"),
-        (Some(&demo[..]), "/a2?sudo=uid:7&x=1", "/a2?x=1", "insufficient_scope"),
-        (Some(&demo[..]), "/a3?sudo=uid:7&sudo=uid:7", "/a3", "insufficient_scope"),
-        (Some(&bound[..]), "/a4?sudo=uid:8", "/a4", "sudo_not_allowed"),
+        (
+            Some(&demo[..]),
+            "/a2?sudo=uid:7&x=1",
+            "/a2?x=1",
+            "insufficient_scope",
+        ),
+        (
+            Some(&demo[..]),
+            "/a3?sudo=uid:7&sudo=uid:7",
+            "/a3",
+            "insufficient_scope",
+        ),
+        (
+            Some(&bound[..]),
+            "/a4?sudo=uid:8",
+            "/a4",
+            "sudo_not_allowed",
+        ),
         (Some(&bound[..]), "/a5?sudo=foo", "/a5", "invalid_sudo"),
-        (Some(&bound[..]), "/a6?tenantId=2", "/a6", "tenant_not_allowed"),
-        (Some(&demo[..]), "/scoped/7", "/scoped/7", "insufficient_scope"),
+        (
+            Some(&bound[..]),
+            "/a6?tenantId=2",
+            "/a6",
+            "tenant_not_allowed",
+        ),
+        (
+            Some(&demo[..]),
+            "/scoped/7",
+            "/scoped/7",
+            "insufficient_scope",
+        ),
     ]
     .into_iter()
     .enumerate()
@@ -66,7 +91,10 @@ async fn what_would_be_refused_passes_without_identity_and_is_logged_and_counted
         let seen = backend.requests().pop().unwrap();
         assert_eq!(seen.target(), arrives);
         assert!(
-            !seen.headers.iter().any(|(name, _)| name.starts_with("x-auth-")),
+            !seen
+                .headers
+                .iter()
+                .any(|(name, _)| name.starts_with("x-auth-")),
             "{sent}: {seen:?}"
         );
         if authorization.is_some_and(|value| value.len() > 20) {
@@ -78,9 +106,9 @@ async fn what_would_be_refused_passes_without_identity_and_is_logged_and_counted
         assert_eq!(line["observed"], word, "{line}");
     }
     let text = gate.admin_get("/metrics").await.text();
-    let counted = text
-        .lines()
-        .any(|line| line.contains("observ") && line.contains("sudo_not_allowed") && line.ends_with(" 1"));
+    let counted = text.lines().any(|line| {
+        line.contains("observ") && line.contains("sudo_not_allowed") && line.ends_with(" 1")
+    });
     assert!(counted, "{text}");
 }
 

@@ -17,13 +17,23 @@ path = "/public/admin"
 
 async fn start() -> (Wire, Sidegate) {
     let wire = Wire::always(Act::answer(OK)).await;
-    let gate = wire.gate().client("demo", "sudo").config(ROUTES).start().await;
+    let gate = wire
+        .gate()
+        .client("demo", "sudo")
+        .config(ROUTES)
+        .start()
+        .await;
     (wire, gate)
 }
 
 async fn status(gate: &Sidegate, path: &[u8]) -> (u16, String) {
     let mut raw = gate.raw().await;
-    let bytes = [b"GET ", path, b" HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n"].concat();
+    let bytes = [
+        b"GET ",
+        path,
+        b" HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n",
+    ]
+    .concat();
     raw.send(bytes).await;
     let answer = raw.read_to_end().await;
     let status = answer.get(9..12).and_then(|code| code.parse().ok());
@@ -104,7 +114,10 @@ async fn a_path_whose_readings_all_lead_to_the_same_route_passes_as_it_came() {
         let (code, answer) = status(&gate, path.as_bytes()).await;
         assert_eq!(code, 200, "{path}: {answer}");
         let head = wire.heads().pop().unwrap();
-        assert!(head.starts_with(&format!("GET {path} HTTP/1.1\r\n")), "{head}");
+        assert!(
+            head.starts_with(&format!("GET {path} HTTP/1.1\r\n")),
+            "{head}"
+        );
     }
 }
 

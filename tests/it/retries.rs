@@ -8,7 +8,10 @@ const PUBLIC: &str = "[[routes]]\npath = \"/\"\naccess = \"public\"";
 /// later connections do `later`.
 async fn start(second: Act, later: Act) -> (Wire, Sidegate) {
     let wire = Wire::new(move |place: Place, _: &str| match place {
-        Place { connection: 0, request: 0 } => Act::answer(OK),
+        Place {
+            connection: 0,
+            request: 0,
+        } => Act::answer(OK),
         Place { connection: 0, .. } => second.clone(),
         _ => later.clone(),
     })
@@ -55,11 +58,15 @@ async fn what_may_have_done_something_is_not_sent_again() {
 
 #[tokio::test]
 async fn a_request_with_a_body_is_not_sent_again_whatever_its_method() {
-    for framing in ["Content-Length: 2\r\n\r\nhi", "Transfer-Encoding: chunked\r\n\r\n0\r\n\r\n"] {
+    for framing in [
+        "Content-Length: 2\r\n\r\nhi",
+        "Transfer-Encoding: chunked\r\n\r\n0\r\n\r\n",
+    ] {
         for method in ["GET", "OPTIONS", "POST"] {
             let (wire, gate) = start(Act::last(""), Act::answer(OK)).await;
             let mut raw = gate.raw().await;
-            raw.send(format!("{method} /a HTTP/1.1\r\nHost: a\r\n{framing}")).await;
+            raw.send(format!("{method} /a HTTP/1.1\r\nHost: a\r\n{framing}"))
+                .await;
             let head = raw.read_head().await;
             assert!(head.starts_with("HTTP/1.1 502 "), "{head}");
             assert_eq!(wire.places(), [(0, 0), (0, 1)], "{method} {framing}");

@@ -166,7 +166,10 @@ async fn connect_and_trace_are_405_and_nothing_follows_connect() {
             .await;
         let answer = raw.read_to_end().await;
         let code = &answer[9..12];
-        assert!(code == "405" || (line.contains("/x") && code == "400"), "{line}: {answer}");
+        assert!(
+            code == "405" || (line.contains("/x") && code == "400"),
+            "{line}: {answer}"
+        );
         assert_eq!(answer.matches("HTTP/1.1 ").count(), 1, "{answer}");
     }
     assert!(backend.requests().is_empty());
@@ -194,7 +197,10 @@ async fn nothing_matches_is_404_no_route() {
 #[tokio::test]
 async fn without_routes_everything_is_required_and_goes_to_default() {
     let backend = Backend::recording().await;
-    let gate = Sidegate::before(&backend).client("demo", "sudo").start().await;
+    let gate = Sidegate::before(&backend)
+        .client("demo", "sudo")
+        .start()
+        .await;
     gate.get("/any/path")
         .await
         .expect_refusal(401, "missing_token");
@@ -210,7 +216,10 @@ async fn own_endpoints_are_answered_here_and_paths_below_them_reach_the_backend(
         .config("[[routes]]\npath = \"/\"\naccess = \"public\"")
         .start()
         .await;
-    for path in ["/api/oauth2/server/tokens", "/api/oauth2/server/tokens/check"] {
+    for path in [
+        "/api/oauth2/server/tokens",
+        "/api/oauth2/server/tokens/check",
+    ] {
         let answer = gate.call().send("DELETE", path, "").await;
         answer.expect_status(405);
         assert!(answer.header("allow").is_some(), "{answer:?}");

@@ -23,13 +23,22 @@ const PUBLIC: &str = "[[routes]]\npath = \"/\"\naccess = \"public\"";
 
 #[tokio::test]
 async fn a_backend_that_is_not_there_is_502() {
-    let port = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
-    for url in [format!("http://{port}"), "http://no-such-host.invalid".to_owned()] {
+    let port = TcpListener::bind("127.0.0.1:0")
+        .unwrap()
+        .local_addr()
+        .unwrap();
+    for url in [
+        format!("http://{port}"),
+        "http://no-such-host.invalid".to_owned(),
+    ] {
         let gate = Sidegate::before_url(&url).config(PUBLIC).start().await;
         for _ in 0..2 {
             let answer = gate.get("/a").await;
             answer.expect_refusal(502, "upstream_unreachable");
-            assert!(!answer.text().contains("invalid"), "no inner error: {answer:?}");
+            assert!(
+                !answer.text().contains("invalid"),
+                "no inner error: {answer:?}"
+            );
         }
         gate.call()
             .post("/a", "body")
@@ -54,7 +63,11 @@ async fn a_connection_that_takes_longer_than_connect_timeout_is_504() {
 
 #[tokio::test]
 async fn an_answer_that_takes_longer_than_response_timeout_is_504() {
-    for begun in ["", "HTTP/1.1 200 OK\r\nX-Slow", "HTTP/1.1 100 Continue\r\n\r\n"] {
+    for begun in [
+        "",
+        "HTTP/1.1 200 OK\r\nX-Slow",
+        "HTTP/1.1 100 Continue\r\n\r\n",
+    ] {
         let wire = Wire::always(Act::hang(begun)).await;
         let gate = wire
             .gate()
@@ -79,7 +92,8 @@ async fn response_timeout_runs_from_the_last_byte_of_the_request() {
         .start()
         .await;
     let mut raw = gate.raw().await;
-    raw.send("POST /a HTTP/1.1\r\nHost: a\r\nContent-Length: 4\r\n\r\nab").await;
+    raw.send("POST /a HTTP/1.1\r\nHost: a\r\nContent-Length: 4\r\n\r\nab")
+        .await;
     // What is measured is time: twice the limit passes in the middle of the body.
     tokio::time::sleep(LIMIT * 2).await;
     raw.send("cd").await;
@@ -95,7 +109,8 @@ async fn response_timeout_runs_from_the_last_byte_of_the_request() {
         .start()
         .await;
     let mut raw = gate.raw().await;
-    raw.send("POST /a HTTP/1.1\r\nHost: a\r\nContent-Length: 4\r\n\r\nab").await;
+    raw.send("POST /a HTTP/1.1\r\nHost: a\r\nContent-Length: 4\r\n\r\nab")
+        .await;
     tokio::time::sleep(LIMIT * 2).await;
     let last = Instant::now();
     raw.send("cd").await;
@@ -146,7 +161,8 @@ async fn a_backend_that_breaks_off_leaves_the_client_with_a_broken_transfer() {
             let wire = Wire::always(Act::last(begun)).await;
             let gate = wire.gate().config(PUBLIC).start().await;
             let mut raw = gate.raw().await;
-            raw.send(format!("GET /a HTTP/{version}\r\nHost: a\r\n\r\n")).await;
+            raw.send(format!("GET /a HTTP/{version}\r\nHost: a\r\n\r\n"))
+                .await;
             let (answer, reset) = to_the_end(&mut raw).await;
             // A break so early that no head had gone out may be told in words.
             if answer.starts_with("HTTP/1.1 502 ") || answer.starts_with("HTTP/1.0 502 ") {
@@ -180,11 +196,17 @@ async fn a_reset_in_the_middle_of_an_answer_that_ends_with_its_connection_is_bro
     let gate = Sidegate::before(&backend).config(PUBLIC).start().await;
     for version in ["1.1", "1.0"] {
         let mut raw = gate.raw().await;
-        raw.send(format!("POST /a HTTP/{version}\r\nHost: a\r\nContent-Length: 1\r\n\r\n")).await;
+        raw.send(format!(
+            "POST /a HTTP/{version}\r\nHost: a\r\nContent-Length: 1\r\n\r\n"
+        ))
+        .await;
         let begun = raw.read_until("hello").await;
         raw.send("x").await;
         let (rest, reset) = to_the_end(&mut raw).await;
-        if begun.to_ascii_lowercase().contains("transfer-encoding: chunked") {
+        if begun
+            .to_ascii_lowercase()
+            .contains("transfer-encoding: chunked")
+        {
             assert!(!rest.ends_with("0\r\n\r\n"), "looks whole: {rest:?}");
         } else {
             assert!(reset, "looks whole: {begun:?} {rest:?}");
@@ -259,26 +281,73 @@ async fn an_answer_that_is_no_http_or_has_two_readings_is_502() {
 #[tokio::test]
 async fn an_answer_whose_framing_is_doubled_goes_on_in_one_reading() {
     for (answer, expected) in [
-        ("HTTP/1.1 200 OK\r\nContent-Length: 5\r\nContent-Length: 5\r\n\r\nhello", "content-length: 5"),
-        ("HTTP/1.1 200 OK\r\nContent-Length: 5, 5\r\n\r\nhello", "content-length: 5"),
-        ("HTTP/1.1 200 OK\r\nContent-Length: 005\r\n\r\nhello", "content-length: 5"),
-        ("HTTP/1.1 200 OK\r\nContent-Length: 3\r\nTransfer-Encoding: chunked\r\n\r\n5\r\nhello\r\n0\r\n\r\n", "transfer-encoding: chunked"),
-        ("HTTP/1.1 200 OK\r\nTransfer-Encoding: Chunked\r\n\r\n5\r\nhello\r\n0\r\n\r\n", "transfer-encoding: chunked"),
+        (
+            "HTTP/1.1 200 OK\r\nContent-Length: 5\r\nContent-Length: 5\r\n\r\nhello",
+            "content-length: 5",
+        ),
+        (
+            "HTTP/1.1 200 OK\r\nContent-Length: 5, 5\r\n\r\nhello",
+            "content-length: 5",
+        ),
+        (
+            "HTTP/1.1 200 OK\r\nContent-Length: 005\r\n\r\nhello",
+            "content-length: 5",
+        ),
+        (
+            "HTTP/1.1 200 OK\r\nContent-Length: 3\r\nTransfer-Encoding: chunked\r\n\r\n5\r\nhello\r\n0\r\n\r\n",
+            "transfer-encoding: chunked",
+        ),
+        (
+            "HTTP/1.1 200 OK\r\nTransfer-Encoding: Chunked\r\n\r\n5\r\nhello\r\n0\r\n\r\n",
+            "transfer-encoding: chunked",
+        ),
     ] {
         let wire = Wire::always(Act::last(answer)).await;
         let gate = wire.gate().config(PUBLIC).start().await;
         let mut raw = gate.raw().await;
-        raw.send("GET /a HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n").await;
+        raw.send("GET /a HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n")
+            .await;
         let got = raw.read_to_end().await.to_ascii_lowercase();
         if got.starts_with("http/1.1 502 ") {
             continue;
         }
         let framing: Vec<_> = got
             .lines()
-            .filter(|line| line.starts_with("content-length") || line.starts_with("transfer-encoding"))
+            .filter(|line| {
+                line.starts_with("content-length") || line.starts_with("transfer-encoding")
+            })
             .collect();
         assert_eq!(framing, [expected], "{answer:?}: {got}");
         assert!(got.contains("hello"), "{got}");
+    }
+}
+
+#[tokio::test]
+async fn the_length_that_an_answer_to_head_tells_is_one_number_too() {
+    for (lines, expected) in [
+        ("Content-Length: 5\r\nContent-Length: 6\r\n", None),
+        ("Content-Length: 5, 6\r\n", None),
+        ("Content-Length: +5\r\n", None),
+        ("Content-Length: x\r\n", None),
+        ("Content-Length: \r\n", None),
+        ("Content-Length: 99999999999999999999\r\n", None),
+        ("Content-Length: 5\r\nContent-Length: 5\r\n", Some("5")),
+        ("Content-Length: 5 , 5\r\n", Some("5")),
+        ("Content-Length: 005\r\n", Some("5")),
+        ("Content-Length: 0\r\n", Some("0")),
+    ] {
+        let wire = Wire::always(Act::last(format!("HTTP/1.1 200 OK\r\n{lines}\r\n"))).await;
+        let gate = wire.gate().config(PUBLIC).start().await;
+        let answer = gate.call().send("HEAD", "/a", "").await;
+        match expected {
+            Some(length) => {
+                answer.expect_status(200);
+                assert_eq!(answer.header("content-length"), Some(length), "{lines:?}");
+            }
+            None => {
+                answer.expect_status(502);
+            }
+        }
     }
 }
 
@@ -287,7 +356,10 @@ async fn bytes_behind_an_answer_never_answer_another_request() {
     const POISON: &str = "HTTP/1.1 200 OK\r\nX-Poison: 1\r\nContent-Length: 6\r\n\r\npoison";
     for (method, answer) in [
         ("GET", "HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok"),
-        ("GET", "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n2\r\nok\r\n0\r\n\r\n"),
+        (
+            "GET",
+            "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n2\r\nok\r\n0\r\n\r\n",
+        ),
         ("GET", "HTTP/1.1 204 No Content\r\n\r\n"),
         ("GET", "HTTP/1.1 304 Not Modified\r\n\r\n"),
         ("HEAD", "HTTP/1.1 200 OK\r\nContent-Length: 6\r\n\r\n"),
@@ -295,7 +367,10 @@ async fn bytes_behind_an_answer_never_answer_another_request() {
     ] {
         let poisoned = format!("{answer}{POISON}");
         let wire = Wire::new(move |place: Place, _: &str| match place {
-            Place { connection: 0, request: 0 } => Act::answer(&poisoned),
+            Place {
+                connection: 0,
+                request: 0,
+            } => Act::answer(&poisoned),
             _ => Act::answer(OK),
         })
         .await;
@@ -331,12 +406,20 @@ async fn interim_answers_are_not_taken_for_the_answer() {
 
 #[tokio::test]
 async fn an_http_1_0_backend_is_understood() {
-    for (answer, reused) in [
+    for (answer, goes_on) in [
         ("HTTP/1.0 200 OK\r\n\r\nwhole", false),
         ("HTTP/1.0 200 OK\r\nContent-Length: 5\r\n\r\nwhole", false),
-        ("HTTP/1.0 200 OK\r\nConnection: keep-alive\r\nContent-Length: 5\r\n\r\nwhole", true),
+        // It would go on, but to whoever spoke HTTP/1.0 no chunk could be sent.
+        (
+            "HTTP/1.0 200 OK\r\nConnection: keep-alive\r\nContent-Length: 5\r\n\r\nwhole",
+            true,
+        ),
     ] {
-        let act = if reused { Act::answer(answer) } else { Act::last(answer) };
+        let act = if goes_on {
+            Act::answer(answer)
+        } else {
+            Act::last(answer)
+        };
         let wire = Wire::always(act).await;
         let gate = wire.gate().config(PUBLIC).start().await;
         let mut raw = gate.raw().await;
@@ -351,9 +434,12 @@ async fn an_http_1_0_backend_is_understood() {
                 assert_eq!(raw.read_until("whole").await, "whole");
             }
         }
-        let second = if reused { (0, 1) } else { (1, 0) };
-        assert_eq!(wire.places(), [(0, 0), second], "{answer:?}");
-        assert!(wire.heads().iter().all(|head| head.contains(" HTTP/1.1\r\n")));
+        assert_eq!(wire.places(), [(0, 0), (1, 0)], "{answer:?}");
+        assert!(
+            wire.heads()
+                .iter()
+                .all(|head| head.contains(" HTTP/1.1\r\n"))
+        );
     }
 }
 
@@ -373,7 +459,11 @@ async fn idle_connections_are_reused_and_closed_after_idle_timeout() {
     let idle = Instant::now();
     assert_eq!(wire.open(), 1);
     wire.all_closed().await;
-    assert!(idle.elapsed() < Duration::from_secs(2), "{:?}", idle.elapsed());
+    assert!(
+        idle.elapsed() < Duration::from_secs(2),
+        "{:?}",
+        idle.elapsed()
+    );
     gate.get("/a").await.expect_status(200);
     assert_eq!(wire.places().last(), Some(&(1, 0)));
 }
@@ -405,7 +495,9 @@ async fn no_more_than_idle_connections_are_kept() {
         let wire = Wire::always(Act::answer(OK)).await;
         let gate = wire
             .gate()
-            .upstream(&format!("idle_timeout = \"60s\"\nidle_connections = {most}"))
+            .upstream(&format!(
+                "idle_timeout = \"60s\"\nidle_connections = {most}"
+            ))
             .config(PUBLIC)
             .start()
             .await;
@@ -420,7 +512,10 @@ async fn no_more_than_idle_connections_are_kept() {
 async fn a_connection_on_which_a_request_is_unfinished_is_not_used_for_another() {
     let backend = Backend::raw(|mut stream| async move {
         // Answers at once, reads nothing of the body, and keeps the connection.
-        while read_head(&mut stream).await.is_some_and(|head| head.contains(" /small ")) {
+        while read_head(&mut stream)
+            .await
+            .is_some_and(|head| head.contains(" /small "))
+        {
             let _ = stream.write_all(OK.as_bytes()).await;
         }
         let _ = stream.write_all(OK.as_bytes()).await;
@@ -432,9 +527,13 @@ async fn a_connection_on_which_a_request_is_unfinished_is_not_used_for_another()
         .config(PUBLIC)
         .start()
         .await;
-    for size in [1 << 10, 300 << 10, 600 << 10, 4 << 20] {
+    // Somewhere between is a size that the sidecar has taken whole and the backend's socket has not.
+    for size in (1..40).map(|step| step * (200 << 10)) {
         let mut raw = gate.raw().await;
-        raw.send(format!("POST /large HTTP/1.1\r\nHost: a\r\nContent-Length: {size}\r\n\r\n")).await;
+        raw.send(format!(
+            "POST /large HTTP/1.1\r\nHost: a\r\nContent-Length: {size}\r\n\r\n"
+        ))
+        .await;
         let head = raw.read_head().await;
         assert!(head.starts_with("HTTP/1.1 200 "), "{head}");
         let body = vec![b'x'; size];
@@ -443,9 +542,7 @@ async fn a_connection_on_which_a_request_is_unfinished_is_not_used_for_another()
             std::future::pending::<()>().await;
         };
         let asking = async {
-            for _ in 0..2 {
-                gate.get("/small").await.expect_status(200);
-            }
+            gate.get("/small").await.expect_status(200);
         };
         tokio::select! {
             () = asking => {}
@@ -463,7 +560,9 @@ impl Pki {
     fn new() -> Self {
         let mut params = CertificateParams::default();
         params.is_ca = IsCa::Ca(rcgen::BasicConstraints::Unconstrained);
-        params.distinguished_name.push(DnType::CommonName, "Test CA");
+        params
+            .distinguished_name
+            .push(DnType::CommonName, "Test CA");
         let ca = CertifiedIssuer::self_signed(params, KeyPair::generate().unwrap()).unwrap();
         let pki = Self {
             folder: tempfile::TempDir::new().unwrap(),
@@ -516,10 +615,19 @@ impl Pki {
                 let Ok(stream) = acceptor.accept(stream).await else {
                     return;
                 };
-                let sni = stream.get_ref().1.server_name().unwrap_or("none").to_owned();
+                let sni = stream
+                    .get_ref()
+                    .1
+                    .server_name()
+                    .unwrap_or("none")
+                    .to_owned();
                 let service = service_fn(move |_| {
                     let sni = sni.clone();
-                    async move { Ok::<_, std::convert::Infallible>(Response::new(Full::new(bytes::Bytes::from(sni)))) }
+                    async move {
+                        Ok::<_, std::convert::Infallible>(Response::new(Full::new(
+                            bytes::Bytes::from(sni),
+                        )))
+                    }
                 });
                 let _ = hyper::server::conn::http1::Builder::new()
                     .serve_connection(TokioIo::new(stream), service)
