@@ -20,7 +20,8 @@ use crate::observe::audit::AuditLine;
 ///
 /// Clients are registered in `[[clients]]` of the configuration or, by these commands, in the store;
 /// one of the file shadows one of the same id in the store. A change holds when the command returns:
-/// every sidecar of this host that uses the store has applied it.
+/// every sidecar of this host that uses the store has applied it. When standard error is no terminal,
+/// the change is also written there as a line of the audit log.
 #[derive(Debug, clap::Subcommand)]
 #[command(after_long_help = help!(
     "  sidegate client add reports --scope read\n  \
@@ -154,18 +155,19 @@ async fn add(arguments: Add, config: &Config) -> Result<(), Failure> {
     }
     inserted?;
     store.wait_until_heard().await;
-    audit::write(
-        config,
-        &AuditLine {
-            event: "client_added",
-            client_id: Some(id.as_str()),
-            ..audit::by_command(now)
-        },
-    );
+    let happened = |event| AuditLine {
+        event,
+        client_id: Some(id.as_str()),
+        ..audit::by_command(now)
+    };
+    audit::write(config, &happened("client_added"));
     if let Err(error) = show(&id, shown.as_ref(), arguments.json) {
         // A client whose secret nobody has is of no use, and would be in the way of another try.
         let undone = store.stores.clients.remove(&id, now).await.is_ok();
-        store.wait_until_heard().await;
+        if undone {
+            store.wait_until_heard().await;
+            audit::write(config, &happened("client_removed"));
+        }
         store.close().await;
         return Err(lost(&error, undone, &id));
     }
