@@ -11,12 +11,14 @@
 //! Everything listens on ports that the system chose; nothing sleeps: what must be awaited says so.
 
 mod backend;
+mod program;
 mod raw;
 mod sidegate;
 
 pub use backend::{Backend, Seen};
-pub use raw::Raw;
-pub use sidegate::{Answer, Call, Sidegate};
+pub use program::{Program, Ran, program, ran, run, run_with};
+pub use raw::{Raw, exchange};
+pub use sidegate::{Answer, Call, SECRET, Sidegate};
 
 use std::time::Duration;
 
