@@ -54,7 +54,7 @@ pub const TABLE: &[Meaning] = &[
     metric("sidegate_build_info", "gauge", &["version"], "Always 1; the version of this program"),
     metric("sidegate_ready", "gauge", &[], "1 while /readyz answers 200"),
     metric("sidegate_draining", "gauge", &[], "1 while it winds down"),
-    metric("sidegate_requests_total", "counter", &["route", "outcome"], "Requests by route and by outcome: forwarded, own_endpoint, or the error word of the refusal"),
+    metric("sidegate_requests_total", "counter", &["route", "outcome"], "Requests by route and by outcome: forwarded, own_endpoint, client_gone (it left before an answer), or the error word of the refusal"),
     metric("sidegate_request_duration_seconds", "histogram", &["route"], "Time from a request's head to the end of its answer, the backend's share included"),
     metric("sidegate_upstream_duration_seconds", "histogram", &["route"], "Time from a request sent to the backend to the head of its answer"),
     metric("sidegate_observed_refusals_total", "counter", &["error"], "Refusals that observe mode turned into forwarding"),
@@ -70,6 +70,7 @@ pub const TABLE: &[Meaning] = &[
     metric("sidegate_connections", "gauge", &[], "Open client connections"),
     metric("sidegate_connections_accepted_total", "counter", &[], "Client connections accepted"),
     metric("sidegate_connections_closed_for_room_total", "counter", &[], "Idle client connections closed to make room at max_connections"),
+    metric("sidegate_connections_refused_per_ip_total", "counter", &[], "Client connections refused by max_connections_per_ip"),
     metric("sidegate_log_lines_dropped_total", "counter", &[], "Log lines dropped because they could not be written in time"),
 ];
 
@@ -112,6 +113,8 @@ pub struct Metrics {
     pub connections_accepted: Counter,
     /// Idle connections closed to make room.
     pub connections_closed_for_room: Counter,
+    /// Connections refused by the bound for one address.
+    pub connections_refused_per_ip: Counter,
     /// Log lines dropped.
     pub log_lines_dropped: Counter,
 }
@@ -135,6 +138,7 @@ struct OfRoute {
     requests: Family<Labels<2>, Counter>,
     forwarded: Counter,
     own_endpoint: OnceLock<Counter>,
+    client_gone: OnceLock<Counter>,
     /// Made when first needed: most routes never see most words.
     refused: [OnceLock<Counter>; Word::ALL.len()],
     request_duration: Latency,
@@ -155,6 +159,11 @@ impl RouteMetrics {
     /// A request that one of Sidegate's own endpoints answered.
     pub fn own_endpoint(&self) {
         self.count(&self.0.own_endpoint, "own_endpoint");
+    }
+
+    /// A request whose client left before there was an answer.
+    pub fn client_gone(&self) {
+        self.count(&self.0.client_gone, "client_gone");
     }
 
     /// How long a whole request took, and the backend's share of it if there was one.
@@ -219,6 +228,8 @@ impl Metrics {
             connections_accepted: table.add_default("sidegate_connections_accepted_total"),
             connections_closed_for_room: table
                 .add_default("sidegate_connections_closed_for_room_total"),
+            connections_refused_per_ip: table
+                .add_default("sidegate_connections_refused_per_ip_total"),
             log_lines_dropped: table.add_default("sidegate_log_lines_dropped_total"),
             registry: table.0,
         })
@@ -252,6 +263,7 @@ impl Metrics {
         RouteMetrics(Arc::new(OfRoute {
             forwarded: outcome_of(&self.requests, &route, "forwarded"),
             own_endpoint: OnceLock::new(),
+            client_gone: OnceLock::new(),
             refused: Default::default(),
             requests: self.requests.clone(),
             request_duration: self.request_duration.get_or_create_owned(&labels),
