@@ -348,21 +348,37 @@ impl Call {
         soon(&format!("{method} {target}"), self.exchange(request)).await
     }
 
+    /// GET from a sidecar that may be killed meanwhile: `None` where no whole answer came.
+    pub async fn try_get(&self, target: &str) -> Option<Answer> {
+        let mut request = Request::get(target);
+        for (name, value) in &self.headers {
+            request = request.header(name, value);
+        }
+        let request = request.body(Full::default()).unwrap();
+        soon(target, self.try_exchange(request)).await.ok()
+    }
+
     async fn exchange(&self, request: Request<Full<Bytes>>) -> Answer {
-        let stream = tokio::net::TcpStream::connect(self.addr).await.unwrap();
-        let (mut sender, connection) = hyper::client::conn::http1::handshake(TokioIo::new(stream))
-            .await
-            .unwrap();
+        self.try_exchange(request).await.unwrap()
+    }
+
+    async fn try_exchange(
+        &self,
+        request: Request<Full<Bytes>>,
+    ) -> Result<Answer, Box<dyn std::error::Error + Send + Sync>> {
+        let stream = tokio::net::TcpStream::connect(self.addr).await?;
+        let (mut sender, connection) =
+            hyper::client::conn::http1::handshake(TokioIo::new(stream)).await?;
         let connection = tokio::spawn(connection);
-        let response = sender.send_request(request).await.unwrap();
+        let response = sender.send_request(request).await?;
         let (parts, body) = response.into_parts();
-        let body = body.collect().await.unwrap().to_bytes();
+        let body = body.collect().await?.to_bytes();
         connection.abort();
-        Answer {
+        Ok(Answer {
             status: parts.status,
             headers: parts.headers,
             body,
-        }
+        })
     }
 }
 
