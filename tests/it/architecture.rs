@@ -128,7 +128,12 @@ fn imports_run_one_way() {
             let Some(theirs) = rank(&import) else {
                 continue;
             };
-            let depth = |room: &str| LOWEST.iter().position(|low| *low == room).unwrap_or(LOWEST.len());
+            let depth = |room: &str| {
+                LOWEST
+                    .iter()
+                    .position(|low| *low == room)
+                    .unwrap_or(LOWEST.len())
+            };
             let fine =
                 import == room || theirs < own || (theirs == own && depth(&import) < depth(&room));
             if !fine {

@@ -1,5 +1,13 @@
 //! Integration tests: a real sidecar on real sockets, one module per concern.
 
+// Helpers of tests are tests: what they cannot do fails the test that asked for it.
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::print_stderr
+)]
+
 mod architecture;
 mod connections;
 mod drain;

@@ -10,7 +10,9 @@ async fn a_token_in_and_a_backend_that_knows_who_is_calling() {
         .start()
         .await;
 
-    gate.get("/orders").await.expect_refusal(401, "missing_token");
+    gate.get("/orders")
+        .await
+        .expect_refusal(401, "missing_token");
 
     let caller = gate.as_client("demo-app").await;
     let answer = caller
