@@ -9,7 +9,11 @@
 )]
 
 mod architecture;
+mod cli;
+mod cli_running;
+mod cli_two_sidecars;
 mod connections;
+mod desk;
 mod drain;
 mod framing;
 mod harness;
