@@ -1,6 +1,7 @@
 //! What is wrong around the program (issue 2, "Bad input"): it says which file or address and what to do,
 //! ends with the right code, and where it runs already it lives on.
 
+use std::io::Write;
 use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 use std::process::Command;
@@ -21,6 +22,11 @@ async fn expect_end(folder: &Path, code: i32, words: &[&str]) -> Ran {
     ran
 }
 
+/// Past the capture of a test's output, which would keep it from everybody when the test passes.
+fn skipped(test: &str, why: &str) {
+    let _ = writeln!(std::io::stderr(), "SKIPPED: {test} ({why})");
+}
+
 fn is_root() -> bool {
     use std::os::unix::fs::MetadataExt;
     let probe = tempfile::tempdir().unwrap();
@@ -35,9 +41,15 @@ async fn a_port_in_use_by_another_sidegate_of_the_same_user_is_named() {
     let (addr, admin) = (first.addr.to_string(), first.admin.to_string());
     for (key, variable, addr) in [
         ("server.listen", "SIDEGATE__SERVER__LISTEN", &addr),
-        ("server.admin_listen", "SIDEGATE__SERVER__ADMIN_LISTEN", &admin),
+        (
+            "server.admin_listen",
+            "SIDEGATE__SERVER__ADMIN_LISTEN",
+            &admin,
+        ),
     ] {
-        let ran = run_with(second.path(), &["serve"], &[(variable, addr)], "").await.expect_code(69);
+        let ran = run_with(second.path(), &["serve"], &[(variable, addr)], "")
+            .await
+            .expect_code(69);
         assert!(ran.err.contains(key) && ran.err.contains(addr), "{ran:#?}");
         assert!(ran.err.contains("in use"), "{ran:#?}");
     }
@@ -50,13 +62,17 @@ async fn a_port_in_use_by_something_else_is_named() {
     let folder = Sidegate::before(&backend).write();
     let addr = backend.addr.to_string();
     for variable in ["SIDEGATE__SERVER__LISTEN", "SIDEGATE__SERVER__ADMIN_LISTEN"] {
-        let ran = run_with(folder.path(), &["serve"], &[(variable, &addr)], "").await.expect_code(69);
+        let ran = run_with(folder.path(), &["serve"], &[(variable, &addr)], "")
+            .await
+            .expect_code(69);
         assert!(ran.err.contains(&addr), "{ran:#?}");
     }
     // No store was made on the way.
     assert!(!folder.path().join("sidegate.db").exists());
     let elsewhere = [("SIDEGATE__SERVER__LISTEN", "192.0.2.1:8080")];
-    let ran = run_with(folder.path(), &["serve"], &elsewhere, "").await.expect_code(69);
+    let ran = run_with(folder.path(), &["serve"], &elsewhere, "")
+        .await
+        .expect_code(69);
     assert!(ran.err.contains("192.0.2.1"), "{ran:#?}");
 }
 
@@ -65,7 +81,13 @@ async fn a_configuration_that_cannot_be_read_is_78_and_named() {
     let folder = tempfile::tempdir().unwrap();
     let file = folder.path().join("config.toml");
     let shown = file.display().to_string();
-    for command in [&["serve"][..], &["check"], &["client", "list"], &["drain"], &["explain", "GET", "/"]] {
+    for command in [
+        &["serve"][..],
+        &["check"],
+        &["client", "list"],
+        &["drain"],
+        &["explain", "GET", "/"],
+    ] {
         let missing = run(folder.path(), command).await;
         assert_eq!(missing.code, Some(78), "{command:?}: {missing:#?}");
         assert!(missing.err.contains(&shown), "{command:?}: {missing:#?}");
@@ -77,8 +99,22 @@ async fn a_configuration_that_cannot_be_read_is_78_and_named() {
     expect_end(folder.path(), 78, &[&shown, "UTF-8"]).await;
     std::fs::write(&file, "[server]\nlisten = \n").unwrap();
     expect_end(folder.path(), 78, &[&format!("{shown}:2:")]).await;
-    std::fs::write(&file, "[server]\nlissten = \"127.0.0.1:1\"\nworkers = \"x\"\n").unwrap();
-    expect_end(folder.path(), 78, &[&format!("{shown}:2:"), "listen", &format!("{shown}:3:"), "server.workers"]).await;
+    std::fs::write(
+        &file,
+        "[server]\nlissten = \"127.0.0.1:1\"\nworkers = \"x\"\n",
+    )
+    .unwrap();
+    expect_end(
+        folder.path(),
+        78,
+        &[
+            &format!("{shown}:2:"),
+            "listen",
+            &format!("{shown}:3:"),
+            "server.workers",
+        ],
+    )
+    .await;
 }
 
 #[tokio::test]
@@ -88,7 +124,10 @@ async fn a_secret_in_a_broken_configuration_is_never_shown() {
     std::fs::write(folder.path().join("config.toml"), text).unwrap();
     for command in [&["serve"][..], &["check"]] {
         let ran = run(folder.path(), command).await.expect_code(78);
-        assert!(!ran.err.contains("hunter2") && !ran.out.contains("hunter2"), "{ran:#?}");
+        assert!(
+            !ran.err.contains("hunter2") && !ran.out.contains("hunter2"),
+            "{ran:#?}"
+        );
     }
 }
 
@@ -103,7 +142,12 @@ async fn a_store_that_is_no_store_is_69_and_named_and_left_alone() {
     std::fs::write(&file, garbage).unwrap();
     expect_end(folder.path(), 69, &[&shown, "[store] url"]).await;
     assert_eq!(std::fs::read(&file).unwrap(), garbage);
-    for command in [&["client", "list"][..], &["client", "add", "a"], &["token", "list"], &["token", "revoke", "1"]] {
+    for command in [
+        &["client", "list"][..],
+        &["client", "add", "a"],
+        &["token", "list"],
+        &["token", "revoke", "1"],
+    ] {
         let ran = run(folder.path(), command).await.expect_code(69);
         assert!(ran.err.contains(&shown), "{ran:#?}");
     }
@@ -114,14 +158,22 @@ async fn a_store_that_is_no_store_is_69_and_named_and_left_alone() {
     std::fs::remove_dir(&file).unwrap();
 
     let nowhere = [("SIDEGATE__STORE__URL", "sqlite:not/there/sidegate.db")];
-    let ran = run_with(folder.path(), &["serve"], &nowhere, "").await.expect_code(69);
-    assert!(ran.err.contains("not/there") && ran.err.contains("make the directory"), "{ran:#?}");
+    let ran = run_with(folder.path(), &["serve"], &nowhere, "")
+        .await
+        .expect_code(69);
+    assert!(
+        ran.err.contains("not/there") && ran.err.contains("make the directory"),
+        "{ran:#?}"
+    );
 }
 
 #[tokio::test]
 async fn a_corrupt_store_is_69_and_says_how_to_mend_it() {
     let backend = Backend::recording().await;
-    let mut sidecar = Sidegate::before(&backend).client("demo", "sudo").spawn().await;
+    let mut sidecar = Sidegate::before(&backend)
+        .client("demo", "sudo")
+        .spawn()
+        .await;
     sidecar.token("demo").await;
     sidecar.signal("TERM");
     assert_eq!(sidecar.ended().await, Some(0));
@@ -134,7 +186,10 @@ async fn a_corrupt_store_is_69_and_says_how_to_mend_it() {
     std::fs::write(&file, &bytes).unwrap();
     let ran = run(&folder, &["serve"]).await.expect_code(69);
     let shown = file.display().to_string();
-    assert!(ran.err.contains(&shown) && ran.err.contains("damaged"), "{ran:#?}");
+    assert!(
+        ran.err.contains(&shown) && ran.err.contains("damaged"),
+        "{ran:#?}"
+    );
     assert!(ran.err.contains("backup"), "{ran:#?}");
     assert_eq!(std::fs::read(&file).unwrap(), bytes, "left as it was");
 }
@@ -142,12 +197,17 @@ async fn a_corrupt_store_is_69_and_says_how_to_mend_it() {
 #[tokio::test]
 async fn a_read_only_store_is_69_and_named() {
     if is_root() {
-        eprintln!("SKIPPED: a_read_only_store_is_69_and_named (root may write everything)");
+        skipped(
+            "a_read_only_store_is_69_and_named",
+            "root may write everything",
+        );
         return;
     }
     let backend = Backend::recording().await;
     let folder = Sidegate::before(&backend).write();
-    run(folder.path(), &["client", "add", "a"]).await.expect_code(0);
+    run(folder.path(), &["client", "add", "a"])
+        .await
+        .expect_code(0);
     let file = folder.path().join("sidegate.db");
     std::fs::set_permissions(&file, std::fs::Permissions::from_mode(0o400)).unwrap();
     expect_end(folder.path(), 69, &[&file.display().to_string(), "writ"]).await;
@@ -166,20 +226,23 @@ impl SmallDisk {
         if mounted.is_ok_and(|output| output.status.success()) {
             return Some(Self(folder));
         }
-        eprintln!("SKIPPED: {test} (this user may not mount a small disk)");
+        skipped(test, "this user may not mount a small disk");
         None
     }
 
     fn options(&self, options: &str) {
-        let done = Command::new("mount").args(["-o", options]).arg(self.0.path()).status();
+        let done = Command::new("mount")
+            .args(["-o", options])
+            .arg(self.0.path())
+            .status();
         assert!(done.unwrap().success());
     }
 
     fn fill(&self) {
         let block = vec![0; 64 << 10];
         let mut file = std::fs::File::create(self.0.path().join("filler")).unwrap();
-        while std::io::Write::write_all(&mut file, &block).is_ok() {}
-        while std::io::Write::write_all(&mut file, &[0; 512]).is_ok() {}
+        while file.write_all(&block).is_ok() {}
+        while file.write_all(&[0; 512]).is_ok() {}
     }
 
     fn make_room(&self) {
@@ -194,8 +257,14 @@ impl Drop for SmallDisk {
 }
 
 fn on_disk(backend: &Backend, disk: &SmallDisk) -> Arc<TempDir> {
-    let url = format!("[store]\nurl = \"sqlite:{}\"\n", disk.0.path().join("sidegate.db").display());
-    Sidegate::before(backend).client("demo", "sudo").config(&url).write()
+    let url = format!(
+        "[store]\nurl = \"sqlite:{}\"\n",
+        disk.0.path().join("sidegate.db").display()
+    );
+    Sidegate::before(backend)
+        .client("demo", "sudo")
+        .config(&url)
+        .write()
 }
 
 #[tokio::test]
@@ -208,7 +277,9 @@ async fn a_full_disk_at_the_start_is_69_and_named() {
     disk.fill();
     let shown = disk.0.path().display().to_string();
     expect_end(folder.path(), 69, &[&shown, "full"]).await;
-    let ran = run(folder.path(), &["client", "add", "a"]).await.expect_code(69);
+    let ran = run(folder.path(), &["client", "add", "a"])
+        .await
+        .expect_code(69);
     assert!(ran.err.contains("full"), "{ran:#?}");
     assert_eq!(ran.out, "", "no secret of a client that was not kept");
 }
@@ -222,7 +293,12 @@ async fn the_sidecar_lives_through_a_full_disk() {
     let mut sidecar = Program::serve(on_disk(&backend, &disk), program()).await;
     let token = sidecar.token("demo").await;
     let revoked = sidecar.token("demo").await;
-    sidecar.call().bearer(&token).get("/").await.expect_status(200);
+    sidecar
+        .call()
+        .bearer(&token)
+        .get("/")
+        .await
+        .expect_status(200);
     disk.fill();
 
     let grant = format!(
@@ -243,17 +319,41 @@ async fn the_sidecar_lives_through_a_full_disk() {
     })
     .await;
     // A revocation that cannot be kept is not acknowledged.
-    let answer = sidecar.get(&format!("/api/oauth2/server/tokens/revoke?token={revoked}")).await;
-    assert!(answer.status == 503 || answer.json()["code"] == 0, "{answer:?}");
+    let answer = sidecar
+        .get(&format!("/api/oauth2/server/tokens/revoke?token={revoked}"))
+        .await;
+    assert!(
+        answer.status == 503 || answer.json()["code"] == 0,
+        "{answer:?}"
+    );
     // Who has a token goes on.
-    sidecar.call().bearer(&token).get("/").await.expect_status(200);
+    sidecar
+        .call()
+        .bearer(&token)
+        .get("/")
+        .await
+        .expect_status(200);
     sidecar.admin_get("/readyz").await.expect_status(200);
-    eventually("the log says so", async || sidecar.log_text().contains("full")).await;
+    eventually("the log says so", async || {
+        sidecar.log_text().contains("full")
+    })
+    .await;
 
     disk.make_room();
-    eventually("it issues again", async || sidecar.get(&grant).await.status == 200).await;
-    sidecar.get(&format!("/api/oauth2/server/tokens/revoke?token={revoked}")).await.expect_status(200);
-    sidecar.call().bearer(&revoked).get("/").await.expect_refusal(401, "invalid_token");
+    eventually("it issues again", async || {
+        sidecar.get(&grant).await.status == 200
+    })
+    .await;
+    sidecar
+        .get(&format!("/api/oauth2/server/tokens/revoke?token={revoked}"))
+        .await
+        .expect_status(200);
+    sidecar
+        .call()
+        .bearer(&revoked)
+        .get("/")
+        .await
+        .expect_refusal(401, "invalid_token");
     assert!(sidecar.is_running());
     sidecar.signal("TERM");
     assert_eq!(sidecar.ended().await, Some(0));
@@ -270,10 +370,14 @@ async fn a_read_only_disk_is_69_and_named() {
     disk.options("remount,ro");
     expect_end(folder.path(), 69, &[&shown, "writable"]).await;
     disk.options("remount,rw");
-    run(folder.path(), &["client", "add", "a"]).await.expect_code(0);
+    run(folder.path(), &["client", "add", "a"])
+        .await
+        .expect_code(0);
     disk.options("remount,ro");
     expect_end(folder.path(), 69, &[&shown, "writable"]).await;
-    run(folder.path(), &["client", "add", "b"]).await.expect_code(69);
+    run(folder.path(), &["client", "add", "b"])
+        .await
+        .expect_code(69);
 }
 
 #[tokio::test]
@@ -281,7 +385,10 @@ async fn standard_error_that_nobody_reads_ends_nothing() {
     let backend = Backend::recording().await;
     let folder = Sidegate::before(&backend).client("demo", "sudo").write();
     // A port that is free now; whoever takes it first fails the test loudly.
-    let admin = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+    let admin = std::net::TcpListener::bind("127.0.0.1:0")
+        .unwrap()
+        .local_addr()
+        .unwrap();
     let mut child = program()
         .args(["serve", "--config"])
         .arg(folder.path().join("config.toml"))

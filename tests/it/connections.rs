@@ -12,7 +12,11 @@ const PUBLIC: &str = "[[routes]]\npath = \"/\"\naccess = \"public\"\n";
 const GET: &str = "GET / HTTP/1.1\r\nHost: s\r\n\r\n";
 
 async fn with(backend: &Backend, keys: &str) -> Sidegate {
-    Sidegate::before(backend).config(PUBLIC).server(keys).start().await
+    Sidegate::before(backend)
+        .config(PUBLIC)
+        .server(keys)
+        .start()
+        .await
 }
 
 async fn ask(raw: &mut Raw) {
@@ -40,8 +44,15 @@ async fn at_max_connections_the_longest_idle_one_makes_room() {
     ask(&mut first).await;
     ask(&mut third).await;
     assert_eq!(gate.metric("sidegate_connections").await, 2.0);
-    assert_eq!(gate.metric("sidegate_connections_accepted_total").await, 3.0);
-    assert_eq!(gate.metric("sidegate_connections_closed_for_room_total").await, 1.0);
+    assert_eq!(
+        gate.metric("sidegate_connections_accepted_total").await,
+        3.0
+    );
+    assert_eq!(
+        gate.metric("sidegate_connections_closed_for_room_total")
+            .await,
+        1.0
+    );
 }
 
 #[tokio::test]
@@ -111,7 +122,8 @@ async fn one_address_has_no_more_than_its_share() {
     .await;
     ask(&mut gate.raw().await).await;
     assert_eq!(
-        gate.metric("sidegate_connections_refused_per_ip_total").await,
+        gate.metric("sidegate_connections_refused_per_ip_total")
+            .await,
         1.0
     );
 }

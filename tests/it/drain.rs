@@ -36,12 +36,20 @@ async fn holding() -> Holding {
         }
     })
     .await;
-    Holding { backend, arrived, release }
+    Holding {
+        backend,
+        arrived,
+        release,
+    }
 }
 
 impl Holding {
     async fn program(&self, keys: &str) -> Program {
-        Sidegate::before(&self.backend).config(PUBLIC).server(keys).spawn().await
+        Sidegate::before(&self.backend)
+            .config(PUBLIC)
+            .server(keys)
+            .spawn()
+            .await
     }
 
     /// A request in flight.
@@ -54,11 +62,17 @@ impl Holding {
 }
 
 async fn until_unready(program: &Program) {
-    eventually("it is unready", async || program.admin_get("/readyz").await.status == 503).await;
+    eventually("it is unready", async || {
+        program.admin_get("/readyz").await.status == 503
+    })
+    .await;
 }
 
 async fn until_closed(program: &Program) {
-    eventually("nobody listens", async || TcpStream::connect(program.addr).await.is_err()).await;
+    eventually("nobody listens", async || {
+        TcpStream::connect(program.addr).await.is_err()
+    })
+    .await;
 }
 
 #[tokio::test]
@@ -81,12 +95,19 @@ async fn sigterm_lets_what_is_in_flight_finish_and_ends_with_0() {
     holding.release.notify_one();
     let answer = held.read_to_end().await;
     assert!(answer.starts_with("HTTP/1.1 200 "), "{answer}");
-    assert!(answer.to_lowercase().contains("\r\nconnection: close\r\n"), "{answer}");
+    assert!(
+        answer.to_lowercase().contains("\r\nconnection: close\r\n"),
+        "{answer}"
+    );
     assert!(answer.ends_with("ok"), "{answer}");
     assert_eq!(program.ended().await, Some(0));
     // The last line of the log is written.
     let log = program.log("access");
-    assert!(log.iter().any(|line| line["path"] == "/held" && line["status"] == 200), "{log:#?}");
+    assert!(
+        log.iter()
+            .any(|line| line["path"] == "/held" && line["status"] == 200),
+        "{log:#?}"
+    );
     assert!(!program.folder().join("control.sock").exists());
 }
 
@@ -109,7 +130,11 @@ async fn a_second_sigterm_ends_it_at_once() {
     let begun = Instant::now();
     program.signal("TERM");
     program.ended().await;
-    assert!(begun.elapsed() < Duration::from_secs(8), "{:?}", begun.elapsed());
+    assert!(
+        begun.elapsed() < Duration::from_secs(8),
+        "{:?}",
+        begun.elapsed()
+    );
     let answer = held.read_to_end().await;
     assert!(!answer.contains("HTTP/1.1 200"), "{answer}");
 }
@@ -177,7 +202,10 @@ async fn sighup_ends_nothing() {
     let backend = Backend::recording().await;
     let program = Sidegate::before(&backend).config(PUBLIC).spawn().await;
     program.signal("HUP");
-    eventually("it is noted", async || program.log_text().contains("SIGHUP")).await;
+    eventually("it is noted", async || {
+        program.log_text().contains("SIGHUP")
+    })
+    .await;
     program.get("/").await.expect_status(200);
     program.admin_get("/readyz").await.expect_status(200);
 }

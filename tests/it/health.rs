@@ -20,7 +20,9 @@ async fn livez_and_readyz_answer_200_once_it_serves() {
     }
     gate.admin_get("/nowhere").await.expect_status(404);
     // The admin listener proxies nothing, and the data listener is no admin listener.
-    gate.admin_get("/api/oauth2/server/tokens").await.expect_status(404);
+    gate.admin_get("/api/oauth2/server/tokens")
+        .await
+        .expect_status(404);
     for path in ["/livez", "/readyz", "/metrics"] {
         gate.get(path).await.expect_refusal(401, "missing_token");
     }
@@ -59,7 +61,9 @@ async fn health_is_1_when_somebody_else_answers_or_nobody_answers_in_time() {
     for addr in [backend.addr, silent.addr] {
         let addr = addr.to_string();
         let arguments = ["health", "--timeout", "200ms"];
-        run_with(folder.path(), &arguments, &[(ADMIN, &addr)], "").await.expect_code(1);
+        run_with(folder.path(), &arguments, &[(ADMIN, &addr)], "")
+            .await
+            .expect_code(1);
     }
 }
 

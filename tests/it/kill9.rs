@@ -14,7 +14,8 @@ async fn use_it(caller: Call, stop: Arc<AtomicBool>) -> (Vec<String>, Vec<String
         if stop.load(Ordering::SeqCst) {
             break;
         }
-        let target = format!("{TOKENS}?grant_type=client_credentials&client_id=demo&client_secret={SECRET}");
+        let target =
+            format!("{TOKENS}?grant_type=client_credentials&client_id=demo&client_secret={SECRET}");
         let Some(answer) = caller.try_get(&target).await else {
             break;
         };
@@ -23,7 +24,10 @@ async fn use_it(caller: Call, stop: Arc<AtomicBool>) -> (Vec<String>, Vec<String
             live.push(token);
             continue;
         }
-        match caller.try_get(&format!("{TOKENS}/revoke?token={token}")).await {
+        match caller
+            .try_get(&format!("{TOKENS}/revoke?token={token}"))
+            .await
+        {
             Some(answer) => {
                 assert_eq!(answer.json()["code"], 0);
                 revoked.push(token);
@@ -50,7 +54,12 @@ async fn every_acknowledged_token_works_after_the_restart_and_every_revoked_one_
             using.spawn(use_it(sidecar.call(), Arc::clone(&stop)));
         }
         crate::harness::eventually("tokens are issued", async || {
-            sidecar.log("audit").iter().filter(|line| line["event"] == "token_issued").count() > 60
+            sidecar
+                .log("audit")
+                .iter()
+                .filter(|line| line["event"] == "token_issued")
+                .count()
+                > 60
         })
         .await;
 
@@ -62,11 +71,21 @@ async fn every_acknowledged_token_works_after_the_restart_and_every_revoked_one_
         let mut count = 0;
         for (live, revoked) in acknowledged {
             for token in live {
-                sidecar.call().bearer(&token).get("/").await.expect_status(200);
+                sidecar
+                    .call()
+                    .bearer(&token)
+                    .get("/")
+                    .await
+                    .expect_status(200);
                 count += 1;
             }
             for token in revoked {
-                sidecar.call().bearer(&token).get("/").await.expect_refusal(401, "invalid_token");
+                sidecar
+                    .call()
+                    .bearer(&token)
+                    .get("/")
+                    .await
+                    .expect_refusal(401, "invalid_token");
             }
         }
         assert!(count > 10, "{count}");
@@ -77,14 +96,28 @@ async fn every_acknowledged_token_works_after_the_restart_and_every_revoked_one_
 async fn what_commands_did_survives_too_and_a_stale_socket_is_no_obstacle() {
     let backend = Backend::recording().await;
     let sidecar = Sidegate::before(&backend).spawn().await;
-    let secret = sidecar.run(&["client", "add", "kept", "--scope", "read"]).await.expect_code(0);
-    let token = sidecar.run(&["token", "issue", "--client", "kept"]).await.expect_code(0);
+    let secret = sidecar
+        .run(&["client", "add", "kept", "--scope", "read"])
+        .await
+        .expect_code(0);
+    let token = sidecar
+        .run(&["token", "issue", "--client", "kept"])
+        .await
+        .expect_code(0);
     let folder = sidecar.kill().await;
     assert!(folder.path().join("control.sock").exists());
 
     let sidecar = Program::serve(folder, program()).await;
-    sidecar.call().bearer(token.word()).get("/").await.expect_status(200);
-    let target = format!("{TOKENS}?grant_type=client_credentials&client_id=kept&client_secret={}", secret.word());
+    sidecar
+        .call()
+        .bearer(token.word())
+        .get("/")
+        .await
+        .expect_status(200);
+    let target = format!(
+        "{TOKENS}?grant_type=client_credentials&client_id=kept&client_secret={}",
+        secret.word()
+    );
     sidecar.get(&target).await.expect_status(200);
     // Its socket took the name of the dead one.
     assert!(!folder_has(&sidecar, "control-2.sock"));

@@ -9,6 +9,7 @@
 )]
 
 mod architecture;
+mod bad_surroundings;
 mod cli;
 mod cli_running;
 mod cli_two_sidecars;
@@ -19,6 +20,8 @@ mod framing;
 mod harness;
 mod health;
 mod kill9;
+mod logs;
+mod metrics;
 mod oauth2_server;
 mod rate_limits;
 mod smoke;

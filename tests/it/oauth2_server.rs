@@ -25,7 +25,9 @@ fn grant(client: &str) -> String {
 
 /// The same parameters in the query of a GET, in the query of a POST, and in its form.
 async fn every_way(gate: &Sidegate, path: &str, parameters: &str) -> [Answer; 3] {
-    let form = gate.call().header("content-type", "application/x-www-form-urlencoded");
+    let form = gate
+        .call()
+        .header("content-type", "application/x-www-form-urlencoded");
     [
         gate.get(&format!("{path}?{parameters}")).await,
         gate.call().post(&format!("{path}?{parameters}"), "").await,
@@ -35,8 +37,16 @@ async fn every_way(gate: &Sidegate, path: &str, parameters: &str) -> [Answer; 3]
 
 #[track_caller]
 fn assert_never_stored(answer: &Answer) {
-    assert_eq!(answer.header("cache-control"), Some("no-store"), "{answer:?}");
-    assert_eq!(answer.header("content-type"), Some("application/json"), "{answer:?}");
+    assert_eq!(
+        answer.header("cache-control"),
+        Some("no-store"),
+        "{answer:?}"
+    );
+    assert_eq!(
+        answer.header("content-type"),
+        Some("application/json"),
+        "{answer:?}"
+    );
     assert!(answer.header("x-request-id").is_some());
 }
 
@@ -68,11 +78,18 @@ async fn every_token_is_a_new_one_and_none_is_in_the_store_file() {
     let mut files = 0;
     for entry in std::fs::read_dir(gate.folder()).unwrap() {
         let path = entry.unwrap().path();
-        if path.file_name().unwrap().to_string_lossy().starts_with("sidegate.db") {
+        if path
+            .file_name()
+            .unwrap()
+            .to_string_lossy()
+            .starts_with("sidegate.db")
+        {
             let bytes = std::fs::read(&path).unwrap();
             files += 1;
             for secret in [&one["sgt_".len()..], &two["sgt_".len()..]] {
-                let found = bytes.windows(20).any(|part| part == &secret.as_bytes()[..20]);
+                let found = bytes
+                    .windows(20)
+                    .any(|part| part == &secret.as_bytes()[..20]);
                 assert!(!found, "{}", path.display());
             }
         }
@@ -93,7 +110,9 @@ async fn scopes_are_those_of_the_client_spelled_as_it_was_given_them() {
         ("none", None, ""),
     ] {
         let scope = scope.map_or(String::new(), |scope| format!("&scope={scope}"));
-        let answer = gate.get(&format!("{TOKENS}?{}{scope}", grant(client))).await;
+        let answer = gate
+            .get(&format!("{TOKENS}?{}{scope}", grant(client)))
+            .await;
         answer.expect_status(200);
         assert_eq!(answer.json()["scope"], shown, "{client} {scope}");
         let token = answer.json()["access_token"].as_str().unwrap().to_owned();
@@ -112,18 +131,62 @@ async fn errors_of_tokens_are_those_of_rfc_6749() {
     let gate = gate(&backend).await;
     let good = grant("demo");
     for (parameters, status, error) in [
-        ("grant_type=client_credentials&client_id=demo&client_secret=wrong".to_owned(), 401, "invalid_client"),
-        (format!("grant_type=client_credentials&client_id=nobody&client_secret={SECRET}"), 401, "invalid_client"),
-        (format!("grant_type=client_credentials&client_id=DEMO&client_secret={SECRET}"), 401, "invalid_client"),
-        (format!("grant_type=password&client_id=demo&client_secret={SECRET}"), 400, "unsupported_grant_type"),
-        (format!("client_id=demo&client_secret={SECRET}"), 400, "invalid_request"),
-        (format!("grant_type=&client_id=demo&client_secret={SECRET}"), 400, "invalid_request"),
-        (format!("grant_type=client_credentials&client_secret={SECRET}"), 400, "invalid_request"),
-        ("grant_type=client_credentials&client_id=demo".to_owned(), 400, "invalid_request"),
-        (format!("{good}&grant_type=client_credentials"), 400, "invalid_request"),
+        (
+            "grant_type=client_credentials&client_id=demo&client_secret=wrong".to_owned(),
+            401,
+            "invalid_client",
+        ),
+        (
+            format!("grant_type=client_credentials&client_id=nobody&client_secret={SECRET}"),
+            401,
+            "invalid_client",
+        ),
+        (
+            format!("grant_type=client_credentials&client_id=DEMO&client_secret={SECRET}"),
+            401,
+            "invalid_client",
+        ),
+        (
+            format!("grant_type=password&client_id=demo&client_secret={SECRET}"),
+            400,
+            "unsupported_grant_type",
+        ),
+        (
+            format!("client_id=demo&client_secret={SECRET}"),
+            400,
+            "invalid_request",
+        ),
+        (
+            format!("grant_type=&client_id=demo&client_secret={SECRET}"),
+            400,
+            "invalid_request",
+        ),
+        (
+            format!("grant_type=client_credentials&client_secret={SECRET}"),
+            400,
+            "invalid_request",
+        ),
+        (
+            "grant_type=client_credentials&client_id=demo".to_owned(),
+            400,
+            "invalid_request",
+        ),
+        (
+            format!("{good}&grant_type=client_credentials"),
+            400,
+            "invalid_request",
+        ),
         (format!("{good}&client_id=demo"), 400, "invalid_request"),
-        (format!("{good}&client_secret={SECRET}"), 400, "invalid_request"),
-        (format!("{good}&%73cope=read&scope=read"), 400, "invalid_request"),
+        (
+            format!("{good}&client_secret={SECRET}"),
+            400,
+            "invalid_request",
+        ),
+        (
+            format!("{good}&%73cope=read&scope=read"),
+            400,
+            "invalid_request",
+        ),
         (format!("{good}&x=%zz"), 400, "invalid_request"),
         (format!("{good}&scope=admin"), 400, "invalid_scope"),
         (format!("{good}&scope=read+admin"), 400, "invalid_scope"),
@@ -140,7 +203,9 @@ async fn errors_of_tokens_are_those_of_rfc_6749() {
         }
     }
     // One half in the query, the other in the form: still repeated.
-    let form = gate.call().header("content-type", "application/x-www-form-urlencoded");
+    let form = gate
+        .call()
+        .header("content-type", "application/x-www-form-urlencoded");
     let answer = form.post(&format!("{TOKENS}?client_id=demo"), good).await;
     assert_eq!(answer.json()["error"], "invalid_request");
     assert_eq!(backend.requests().len(), 0);
@@ -152,7 +217,9 @@ async fn bodies_that_are_no_form_are_invalid_requests() {
     let gate = gate(&backend).await;
     let json = gate.call().header("content-type", "application/json");
     let none = gate.call();
-    let form = gate.call().header("content-type", "application/x-www-form-urlencoded");
+    let form = gate
+        .call()
+        .header("content-type", "application/x-www-form-urlencoded");
     let large = format!("{}&x={}", grant("demo"), "a".repeat(70 << 10));
     for (call, body) in [
         (&json, "{\"grant_type\":\"client_credentials\"}".to_owned()),
@@ -191,7 +258,11 @@ async fn check_tells_the_seconds_that_are_left_and_then_that_it_is_over() {
         assert_eq!(answer.json()["error"], "invalid_token");
         assert!(answer.json()["error_description"].is_string());
     }
-    gate.call().bearer(&token).get("/").await.expect_refusal(401, "invalid_token");
+    gate.call()
+        .bearer(&token)
+        .get("/")
+        .await
+        .expect_refusal(401, "invalid_token");
 }
 
 #[tokio::test]
@@ -202,12 +273,22 @@ async fn check_of_what_is_no_token_is_invalid_token_and_of_nothing_invalid_reque
     let mut forged = token.clone();
     let last = forged.pop().unwrap();
     forged.push(if last == 'a' { 'b' } else { 'a' });
-    for text in ["x", "sgt_x", &forged, "00000000-0000-4000-8000-000000000000"] {
+    for text in [
+        "x",
+        "sgt_x",
+        &forged,
+        "00000000-0000-4000-8000-000000000000",
+    ] {
         let answer = gate.get(&format!("{TOKENS}/check?token={text}")).await;
         answer.expect_status(400);
         assert_eq!(answer.json()["error"], "invalid_token", "{text}");
     }
-    for query in ["", "?token=", "?Token=x", &format!("?token={token}&token={token}")] {
+    for query in [
+        "",
+        "?token=",
+        "?Token=x",
+        &format!("?token={token}&token={token}"),
+    ] {
         let answer = gate.get(&format!("{TOKENS}/check{query}")).await;
         answer.expect_status(400);
         assert_eq!(answer.json()["error"], "invalid_request", "{query}");
@@ -225,11 +306,19 @@ async fn a_forged_token_costs_no_store_read() {
     let mut forged = token.clone();
     let last = forged.pop().unwrap();
     forged.push(if last == 'a' { 'b' } else { 'a' });
-    let before = gate.metric("sidegate_store_reads_total{result=\"ok\"}").await;
+    let before = gate
+        .metric("sidegate_store_reads_total{result=\"ok\"}")
+        .await;
     for text in [forged.as_str(), "sgt_", "x"] {
-        gate.call().bearer(text).get("/").await.expect_refusal(401, "invalid_token");
+        gate.call()
+            .bearer(text)
+            .get("/")
+            .await
+            .expect_refusal(401, "invalid_token");
     }
-    let after = gate.metric("sidegate_store_reads_total{result=\"ok\"}").await;
+    let after = gate
+        .metric("sidegate_store_reads_total{result=\"ok\"}")
+        .await;
     assert_eq!(before, after);
 }
 
@@ -248,7 +337,9 @@ async fn a_revoked_token_is_refused_by_the_next_request() {
             0 => gate.get(&format!("{path}?token={token}")).await,
             1 => gate.call().post(&format!("{path}?token={token}"), "").await,
             _ => {
-                let form = gate.call().header("content-type", "application/x-www-form-urlencoded");
+                let form = gate
+                    .call()
+                    .header("content-type", "application/x-www-form-urlencoded");
                 form.post(&path, format!("token={token}")).await
             }
         };
@@ -286,15 +377,28 @@ async fn other_methods_are_405_and_head_issues_and_revokes_nothing() {
     let token = gate.token("demo").await;
     let issued = gate.metric("sidegate_tokens_issued_total").await;
     for method in ["PUT", "DELETE", "PATCH", "OPTIONS"] {
-        for path in [TOKENS, &format!("{TOKENS}/check"), &format!("{TOKENS}/revoke")] {
+        for path in [
+            TOKENS,
+            &format!("{TOKENS}/check"),
+            &format!("{TOKENS}/revoke"),
+        ] {
             let answer = gate.call().send(method, path, "").await;
             answer.expect_refusal(405, "method_not_allowed");
-            assert!(answer.header("allow").unwrap().contains("GET"), "{answer:?}");
+            assert!(
+                answer.header("allow").unwrap().contains("GET"),
+                "{answer:?}"
+            );
         }
     }
-    let head = gate.call().send("HEAD", &format!("{TOKENS}?{}", grant("demo")), "").await;
+    let head = gate
+        .call()
+        .send("HEAD", &format!("{TOKENS}?{}", grant("demo")), "")
+        .await;
     head.expect_status(405);
-    let head = gate.call().send("HEAD", &format!("{TOKENS}/revoke?token={token}"), "").await;
+    let head = gate
+        .call()
+        .send("HEAD", &format!("{TOKENS}/revoke?token={token}"), "")
+        .await;
     head.expect_status(405);
     assert_eq!(gate.metric("sidegate_tokens_issued_total").await, issued);
     gate.call().bearer(&token).get("/").await.expect_status(200);
@@ -325,10 +429,19 @@ async fn exact_paths_are_ours_and_their_neighbours_reach_the_backend() {
         answer.expect_status(200);
         assert_eq!(answer.text(), "ok", "{path}");
     }
-    let seen: Vec<_> = backend.requests().into_iter().map(|seen| seen.target).collect();
+    let seen: Vec<_> = backend
+        .requests()
+        .into_iter()
+        .map(|seen| seen.target)
+        .collect();
     assert_eq!(seen, neighbours);
     // Ours even below a public route, and with any Host.
-    let answer = gate.call().without("host").header("host", "other.test").get(TOKENS).await;
+    let answer = gate
+        .call()
+        .without("host")
+        .header("host", "other.test")
+        .get(TOKENS)
+        .await;
     answer.expect_status(400);
     assert_eq!(answer.json()["error"], "invalid_request");
 }
@@ -343,7 +456,10 @@ async fn endpoints_move_and_can_be_switched_off() {
         .config("[endpoints]\noauth2_server = \"/auth\"\n")
         .start()
         .await;
-    moved.get(&format!("/auth/tokens?{}", grant("demo"))).await.expect_status(200);
+    moved
+        .get(&format!("/auth/tokens?{}", grant("demo")))
+        .await
+        .expect_status(200);
     assert_eq!(moved.get(TOKENS).await.text(), "ok");
     let off = Sidegate::before(&backend)
         .config(public)
@@ -363,7 +479,9 @@ async fn own_endpoints_never_observe() {
         .await;
     let wrong = format!("{TOKENS}?grant_type=client_credentials&client_id=demo&client_secret=no");
     gate.get(&wrong).await.expect_status(401);
-    gate.get(&format!("{TOKENS}/check?token=x")).await.expect_status(400);
+    gate.get(&format!("{TOKENS}/check?token=x"))
+        .await
+        .expect_status(400);
     assert_eq!(backend.requests().len(), 0);
 }
 

@@ -46,7 +46,11 @@ fn expect_limited(answer: &Answer, name: &str) {
 }
 
 /// `same` are requests of one key, of which two pass; `others` are of other keys.
-async fn counts_by(key: &str, same: impl AsyncFn(&Sidegate) -> Vec<(Call, String)>, others: impl AsyncFn(&Sidegate) -> Vec<(Call, String)>) {
+async fn counts_by(
+    key: &str,
+    same: impl AsyncFn(&Sidegate) -> Vec<(Call, String)>,
+    others: impl AsyncFn(&Sidegate) -> Vec<(Call, String)>,
+) {
     let backend = Backend::recording().await;
     let gate = limited(&backend, "[\"l\"]", &limit("l", key, 2, "")).await;
     let same = same(&gate).await;
@@ -64,7 +68,8 @@ async fn counts_by(key: &str, same: impl AsyncFn(&Sidegate) -> Vec<(Call, String
         assert_eq!(answer.status, 200, "{key} {target}: {answer:?}");
     }
     assert_eq!(
-        gate.metric("sidegate_rate_limited_total{limit=\"l\",mode=\"enforce\"}").await,
+        gate.metric("sidegate_rate_limited_total{limit=\"l\",mode=\"enforce\"}")
+            .await,
         2.0
     );
 }
@@ -77,7 +82,12 @@ fn to(call: &Call, target: &str) -> (Call, String) {
 async fn a_limit_by_client_counts_all_its_tokens_together() {
     counts_by(
         "\"client\"",
-        async |gate| vec![to(&gate.as_client("one").await, "/"), to(&gate.as_client("one").await, "/other")],
+        async |gate| {
+            vec![
+                to(&gate.as_client("one").await, "/"),
+                to(&gate.as_client("one").await, "/other"),
+            ]
+        },
         async |gate| vec![to(&gate.as_client("two").await, "/")],
     )
     .await;
@@ -102,17 +112,35 @@ async fn a_limit_by_token_counts_each_token_however_it_is_sent() {
 #[tokio::test]
 async fn a_limit_by_ip_counts_whom_a_trusted_proxy_names_and_v6_by_64() {
     let from = async |gate: &Sidegate, ip: &str| {
-        to(&gate.as_client("one").await.header("x-forwarded-for", ip), "/")
+        to(
+            &gate.as_client("one").await.header("x-forwarded-for", ip),
+            "/",
+        )
     };
     counts_by(
         "\"ip\"",
-        async |gate| vec![from(gate, "1.1.1.1, 203.0.113.7").await, from(gate, "9.9.9.9, 203.0.113.7").await],
-        async |gate| vec![from(gate, "203.0.113.8").await, to(&gate.as_client("one").await, "/")],
+        async |gate| {
+            vec![
+                from(gate, "1.1.1.1, 203.0.113.7").await,
+                from(gate, "9.9.9.9, 203.0.113.7").await,
+            ]
+        },
+        async |gate| {
+            vec![
+                from(gate, "203.0.113.8").await,
+                to(&gate.as_client("one").await, "/"),
+            ]
+        },
     )
     .await;
     counts_by(
         "\"ip\"",
-        async |gate| vec![from(gate, "2001:db8:0:1::1").await, from(gate, "2001:db8:0:1:ffff::2").await],
+        async |gate| {
+            vec![
+                from(gate, "2001:db8:0:1::1").await,
+                from(gate, "2001:db8:0:1:ffff::2").await,
+            ]
+        },
         async |gate| vec![from(gate, "2001:db8:0:2::1").await],
     )
     .await;
@@ -130,13 +158,22 @@ async fn a_limit_by_user_counts_each_sudo_and_those_without_one_together() {
         },
         async |gate| {
             let one = gate.as_client("one").await;
-            vec![to(&one, "/?sudo=uid:2"), to(&one, "/?sudo=loginName:1"), to(&one, "/")]
+            vec![
+                to(&one, "/?sudo=uid:2"),
+                to(&one, "/?sudo=loginName:1"),
+                to(&one, "/"),
+            ]
         },
     )
     .await;
     counts_by(
         "\"user\"",
-        async |gate| vec![to(&gate.as_client("one").await, "/"), to(&gate.as_client("two").await, "/")],
+        async |gate| {
+            vec![
+                to(&gate.as_client("one").await, "/"),
+                to(&gate.as_client("two").await, "/"),
+            ]
+        },
         async |gate| vec![to(&gate.as_client("one").await, "/?sudo=uid:2")],
     )
     .await;
@@ -146,10 +183,19 @@ async fn a_limit_by_user_counts_each_sudo_and_those_without_one_together() {
 async fn a_limit_by_tenant_counts_each_tenant() {
     counts_by(
         "\"tenant\"",
-        async |gate| vec![to(&gate.as_client("one").await, "/?tenantId=7"), to(&gate.as_client("two").await, "/?tenantId=7")],
+        async |gate| {
+            vec![
+                to(&gate.as_client("one").await, "/?tenantId=7"),
+                to(&gate.as_client("two").await, "/?tenantId=7"),
+            ]
+        },
         async |gate| {
             let one = gate.as_client("one").await;
-            vec![to(&one, "/?tenantId=8"), to(&one, "/?tenantCode=7"), to(&one, "/")]
+            vec![
+                to(&one, "/?tenantId=8"),
+                to(&one, "/?tenantCode=7"),
+                to(&one, "/"),
+            ]
         },
     )
     .await;
@@ -159,7 +205,12 @@ async fn a_limit_by_tenant_counts_each_tenant() {
 async fn a_limit_by_route_counts_each_route() {
     counts_by(
         "\"route\"",
-        async |gate| vec![to(&gate.as_client("one").await, "/"), to(&gate.as_client("two").await, "/x")],
+        async |gate| {
+            vec![
+                to(&gate.as_client("one").await, "/"),
+                to(&gate.as_client("two").await, "/x"),
+            ]
+        },
         async |gate| vec![to(&gate.as_client("one").await, "/other/x")],
     )
     .await;
@@ -169,7 +220,12 @@ async fn a_limit_by_route_counts_each_route() {
 async fn a_global_limit_counts_everything() {
     counts_by(
         "\"global\"",
-        async |gate| vec![to(&gate.as_client("one").await, "/"), to(&gate.as_client("two").await, "/other?sudo=uid:1")],
+        async |gate| {
+            vec![
+                to(&gate.as_client("one").await, "/"),
+                to(&gate.as_client("two").await, "/other?sudo=uid:1"),
+            ]
+        },
         async |_| Vec::new(),
     )
     .await;
@@ -179,8 +235,18 @@ async fn a_global_limit_counts_everything() {
 async fn a_limit_by_several_parts_counts_each_combination() {
     counts_by(
         "[\"client\", \"route\"]",
-        async |gate| vec![to(&gate.as_client("one").await, "/"), to(&gate.as_client("one").await, "/x")],
-        async |gate| vec![to(&gate.as_client("one").await, "/other"), to(&gate.as_client("two").await, "/")],
+        async |gate| {
+            vec![
+                to(&gate.as_client("one").await, "/"),
+                to(&gate.as_client("one").await, "/x"),
+            ]
+        },
+        async |gate| {
+            vec![
+                to(&gate.as_client("one").await, "/other"),
+                to(&gate.as_client("two").await, "/"),
+            ]
+        },
     )
     .await;
 }
@@ -197,7 +263,11 @@ async fn whoever_waits_as_long_as_retry_after_says_passes() {
 
     gate.clock.advance(Duration::from_millis(58_500));
     let answer = caller.get("/").await;
-    assert_eq!(answer.header("retry-after"), Some("2"), "rounded up: {answer:?}");
+    assert_eq!(
+        answer.header("retry-after"),
+        Some("2"),
+        "rounded up: {answer:?}"
+    );
 
     gate.clock.advance(Duration::from_secs(2));
     caller.get("/").await.expect_status(200);
@@ -227,8 +297,14 @@ async fn what_is_refused_before_the_limits_spends_nothing() {
     let gate = limited(&backend, "[\"l\"]", &limit("l", "\"global\"", 1, "")).await;
     let caller = gate.as_client("one").await;
     gate.get("/").await.expect_refusal(401, "missing_token");
-    caller.get("/?sudo=").await.expect_refusal(400, "invalid_sudo");
-    caller.get("/?tenantId=1&tenantCode=2").await.expect_status(400);
+    caller
+        .get("/?sudo=")
+        .await
+        .expect_refusal(400, "invalid_sudo");
+    caller
+        .get("/?tenantId=1&tenantCode=2")
+        .await
+        .expect_status(400);
     caller.get("/").await.expect_status(200);
     expect_limited(&caller.get("/").await, "l");
 }
@@ -242,9 +318,13 @@ async fn a_shadow_limit_refuses_nobody_and_counts() {
     for _ in 0..4 {
         caller.get("/").await.expect_status(200);
     }
-    let shadowed = gate.metric("sidegate_rate_limited_total{limit=\"l\",mode=\"shadow\"}").await;
+    let shadowed = gate
+        .metric("sidegate_rate_limited_total{limit=\"l\",mode=\"shadow\"}")
+        .await;
     assert_eq!(shadowed, 3.0);
-    let enforced = gate.metric("sidegate_rate_limited_total{limit=\"l\",mode=\"enforce\"}").await;
+    let enforced = gate
+        .metric("sidegate_rate_limited_total{limit=\"l\",mode=\"enforce\"}")
+        .await;
     assert_eq!(enforced, 0.0);
 }
 
@@ -299,7 +379,9 @@ async fn a_refused_request_tells_the_limit_and_its_instant_in_the_access_line() 
     assert_eq!(line["limit"], "l");
     assert_eq!(line["limit_ns"], 5_000_000_000_u64);
     let passed = gate
-        .logged("access", |line| line["path"] == "/" && line["status"] == 200)
+        .logged("access", |line| {
+            line["path"] == "/" && line["status"] == 200
+        })
         .await;
     assert_eq!(passed["limit_ns"], 5_000_000_000_u64, "for replaying it");
     assert_eq!(passed["limit"], serde_json::Value::Null);
@@ -321,20 +403,45 @@ const TOKENS: &str = "/api/oauth2/server/tokens";
 #[tokio::test]
 async fn only_what_fails_counts_as_a_failed_credential_and_only_that_gets_429() {
     let backend = Backend::recording().await;
-    let other = Sidegate::before(&backend).client("demo", "sudo").start().await;
+    let other = Sidegate::before(&backend)
+        .client("demo", "sudo")
+        .start()
+        .await;
     // Well-formed, and of another store.
     let unknown = other.token("demo").await;
-    let wrong_secret = format!("{TOKENS}?grant_type=client_credentials&client_id=demo&client_secret=no");
-    let wrong_client = format!("{TOKENS}?grant_type=client_credentials&client_id=nobody&client_secret={SECRET}");
+    let wrong_secret =
+        format!("{TOKENS}?grant_type=client_credentials&client_id=demo&client_secret=no");
+    let wrong_client =
+        format!("{TOKENS}?grant_type=client_credentials&client_id=nobody&client_secret={SECRET}");
     let cases = [
         ("bearer", "/".to_owned(), Some(unknown.as_str()), 401),
         ("malformed bearer", "/".to_owned(), Some("no-token"), 401),
-        ("query token", format!("/?access_token={unknown}"), None, 401),
+        (
+            "query token",
+            format!("/?access_token={unknown}"),
+            None,
+            401,
+        ),
         ("client secret", wrong_secret, None, 401),
         ("client id", wrong_client, None, 401),
-        ("check", format!("{TOKENS}/check?token={unknown}"), None, 400),
-        ("malformed check", format!("{TOKENS}/check?token=x"), None, 400),
-        ("revoke", format!("{TOKENS}/revoke?token={unknown}"), None, 200),
+        (
+            "check",
+            format!("{TOKENS}/check?token={unknown}"),
+            None,
+            400,
+        ),
+        (
+            "malformed check",
+            format!("{TOKENS}/check?token=x"),
+            None,
+            400,
+        ),
+        (
+            "revoke",
+            format!("{TOKENS}/revoke?token={unknown}"),
+            None,
+            200,
+        ),
     ];
     for (name, target, token, status) in cases {
         let gate = strict(&backend).await;
@@ -355,8 +462,12 @@ async fn only_what_fails_counts_as_a_failed_credential_and_only_that_gets_429() 
         }
         // Good callers of the same address go on in every way.
         gate.call().bearer(&good).get("/").await.expect_status(200);
-        gate.get(&format!("/?access_token={good}")).await.expect_status(200);
-        gate.get(&format!("{TOKENS}/check?token={good}")).await.expect_status(200);
+        gate.get(&format!("/?access_token={good}"))
+            .await
+            .expect_status(200);
+        gate.get(&format!("{TOKENS}/check?token={good}"))
+            .await
+            .expect_status(200);
         let another = gate.token("demo").await;
         let revoked = gate.get(&format!("{TOKENS}/revoke?token={another}")).await;
         assert_eq!(revoked.json()["code"], 0, "{name}");
@@ -364,7 +475,11 @@ async fn only_what_fails_counts_as_a_failed_credential_and_only_that_gets_429() 
         gate.get("/").await.expect_refusal(401, "missing_token");
         // Another address has a count of its own.
         let elsewhere = caller.clone().header("x-forwarded-for", "203.0.113.9");
-        assert_eq!(elsewhere.get(&target).await.status.as_u16(), status, "{name}");
+        assert_eq!(
+            elsewhere.get(&target).await.status.as_u16(),
+            status,
+            "{name}"
+        );
         // And time heals.
         gate.clock.advance(Duration::from_secs(60));
         assert_eq!(caller.get(&target).await.status.as_u16(), status, "{name}");
@@ -375,9 +490,15 @@ async fn only_what_fails_counts_as_a_failed_credential_and_only_that_gets_429() 
 async fn failures_of_all_kinds_are_counted_together() {
     let backend = Backend::recording().await;
     let gate = strict(&backend).await;
-    gate.call().bearer("no-token").get("/").await.expect_status(401);
+    gate.call()
+        .bearer("no-token")
+        .get("/")
+        .await
+        .expect_status(401);
     gate.get("/?access_token=no-token").await.expect_status(401);
-    gate.get(&format!("{TOKENS}/check?token=no-token")).await.expect_status(400);
+    gate.get(&format!("{TOKENS}/check?token=no-token"))
+        .await
+        .expect_status(400);
     let wrong = format!("{TOKENS}?grant_type=client_credentials&client_id=demo&client_secret=no");
     expect_limited(&gate.get(&wrong).await, "failed-credentials");
     let refused = gate
@@ -390,13 +511,21 @@ async fn failures_of_all_kinds_are_counted_together() {
 async fn a_shadow_limit_of_failed_credentials_refuses_nobody_and_counts() {
     let backend = Backend::recording().await;
     let gate = Sidegate::before(&backend)
-        .config("[rate_limits.failed-credentials]\nrate = \"1/min\"\nburst = 1\nmode = \"shadow\"\n")
+        .config(
+            "[rate_limits.failed-credentials]\nrate = \"1/min\"\nburst = 1\nmode = \"shadow\"\n",
+        )
         .clock(clock())
         .start()
         .await;
     for _ in 0..3 {
-        gate.call().bearer("no-token").get("/").await.expect_refusal(401, "invalid_token");
-        gate.get(&format!("{TOKENS}/check?token=no-token")).await.expect_status(400);
+        gate.call()
+            .bearer("no-token")
+            .get("/")
+            .await
+            .expect_refusal(401, "invalid_token");
+        gate.get(&format!("{TOKENS}/check?token=no-token"))
+            .await
+            .expect_status(400);
     }
     let counted = gate
         .metric("sidegate_rate_limited_total{limit=\"failed-credentials\",mode=\"shadow\"}")

@@ -28,7 +28,10 @@ async fn gate(backend: &Backend) -> Sidegate {
 
 /// A well-formed token that this sidecar's store does not know.
 async fn unknown(backend: &Backend) -> String {
-    let other = Sidegate::before(backend).client("demo", "sudo").start().await;
+    let other = Sidegate::before(backend)
+        .client("demo", "sudo")
+        .start()
+        .await;
     other.token("demo").await
 }
 
@@ -76,7 +79,11 @@ async fn a_cached_token_costs_no_more_reads_and_an_unknown_one_only_its_first() 
         );
     }
     assert_eq!(gate.metric(READS).await - before, 2.0);
-    assert_eq!(gate.metric("sidegate_token_lookups_total{result=\"negative_hit\"}").await, 4.0);
+    assert_eq!(
+        gate.metric("sidegate_token_lookups_total{result=\"negative_hit\"}")
+            .await,
+        4.0
+    );
     assert_eq!(gate.metric("sidegate_cached_tokens").await, 1.0);
 }
 
@@ -88,12 +95,19 @@ async fn a_flood_of_unknown_tokens_pushes_no_good_one_out() {
         .config("[tokens]\ncache_capacity = 4\n[rate_limits.failed-credentials]\nrate = \"1000/s\"\nburst = 1000\n")
         .start()
         .await;
-    let other = Sidegate::before(&backend).client("demo", "sudo").start().await;
+    let other = Sidegate::before(&backend)
+        .client("demo", "sudo")
+        .start()
+        .await;
     let caller = gate.as_client("demo").await;
     caller.get("/").await.expect_status(200);
     for _ in 0..32 {
         let unknown = other.token("demo").await;
-        gate.call().bearer(&unknown).get("/").await.expect_status(401);
+        gate.call()
+            .bearer(&unknown)
+            .get("/")
+            .await
+            .expect_status(401);
     }
     let before = gate.metric(READS).await;
     caller.get("/").await.expect_status(200);
@@ -116,13 +130,24 @@ async fn a_token_ends_at_its_expiry_in_the_cache_too() {
 #[tokio::test]
 async fn a_token_revoked_by_a_command_is_refused_by_the_next_request() {
     let backend = Backend::recording().await;
-    let gate = Sidegate::before(&backend).client("demo", "sudo").start().await;
+    let gate = Sidegate::before(&backend)
+        .client("demo", "sudo")
+        .start()
+        .await;
     for _ in 0..3 {
         let token = gate.token("demo").await;
         let caller = gate.call().bearer(&token);
         caller.get("/").await.expect_status(200);
-        let id = backend.requests().last().unwrap().header("x-auth-token-id").unwrap().to_owned();
-        run(gate.folder(), &["token", "revoke", &id]).await.expect_code(0);
+        let id = backend
+            .requests()
+            .last()
+            .unwrap()
+            .header("x-auth-token-id")
+            .unwrap()
+            .to_owned();
+        run(gate.folder(), &["token", "revoke", &id])
+            .await
+            .expect_code(0);
         caller.get("/").await.expect_refusal(401, "invalid_token");
     }
 }
@@ -153,7 +178,10 @@ fn expect_away(answer: &Answer) {
 }
 
 async fn until_store_up_is(gate: &Sidegate, up: f64) {
-    eventually("the sidecar notices", async || gate.metric("sidegate_store_up").await == up).await;
+    eventually("the sidecar notices", async || {
+        gate.metric("sidegate_store_up").await == up
+    })
+    .await;
 }
 
 #[tokio::test]
@@ -175,14 +203,20 @@ async fn while_the_store_is_away_cached_tokens_pass_until_cache_ttl_and_unknown_
     expect_away(&cached.get("/strict").await);
     // What needs no store goes on: no credential, a forged one, public routes.
     gate.get("/").await.expect_refusal(401, "missing_token");
-    gate.call().bearer("sgt_forged").get("/").await.expect_refusal(401, "invalid_token");
+    gate.call()
+        .bearer("sgt_forged")
+        .get("/")
+        .await
+        .expect_refusal(401, "invalid_token");
     gate.get("/public").await.expect_status(200);
     // One outage of the store must not take every replica out.
     gate.admin_get("/readyz").await.expect_status(200);
     // Own endpoints say so too.
     let secret = crate::harness::SECRET;
     let away = gate
-        .get(&format!("{TOKENS}?grant_type=client_credentials&client_id=demo&client_secret={secret}"))
+        .get(&format!(
+            "{TOKENS}?grant_type=client_credentials&client_id=demo&client_secret={secret}"
+        ))
         .await;
     away.expect_status(503);
     assert!(away.header("retry-after").is_some());
@@ -201,7 +235,11 @@ async fn while_the_store_is_away_cached_tokens_pass_until_cache_ttl_and_unknown_
     until_store_up_is(&gate, 1.0).await;
     cached.get("/").await.expect_status(200);
     fresh.get("/strict").await.expect_status(200);
-    gate.call().bearer(&unknown).get("/").await.expect_refusal(401, "invalid_token");
+    gate.call()
+        .bearer(&unknown)
+        .get("/")
+        .await
+        .expect_refusal(401, "invalid_token");
 }
 
 #[tokio::test]
@@ -224,21 +262,32 @@ async fn a_token_of_a_removed_client_is_invalid_also_from_the_cache() {
     let backend = Backend::recording().await;
     let gate = Sidegate::before(&backend).start().await;
     let folder = gate.folder();
-    run(folder, &["client", "add", "brief", "--scope", "read"]).await.expect_code(0);
-    let token = run(folder, &["token", "issue", "--client", "brief"]).await.expect_code(0);
+    run(folder, &["client", "add", "brief", "--scope", "read"])
+        .await
+        .expect_code(0);
+    let token = run(folder, &["token", "issue", "--client", "brief"])
+        .await
+        .expect_code(0);
     let caller = gate.call().bearer(token.word());
     caller.get("/").await.expect_status(200);
-    run(folder, &["client", "remove", "brief"]).await.expect_code(0);
+    run(folder, &["client", "remove", "brief"])
+        .await
+        .expect_code(0);
     caller.get("/").await.expect_refusal(401, "invalid_token");
     // Also when one of the same name comes after it.
-    run(folder, &["client", "add", "brief", "--scope", "read"]).await.expect_code(0);
+    run(folder, &["client", "add", "brief", "--scope", "read"])
+        .await
+        .expect_code(0);
     caller.get("/").await.expect_refusal(401, "invalid_token");
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_revocation_is_never_undone_by_requests_under_way() {
     let backend = Backend::recording().await;
-    let gate = Sidegate::before(&backend).client("demo", "sudo").start().await;
+    let gate = Sidegate::before(&backend)
+        .client("demo", "sudo")
+        .start()
+        .await;
     for _ in 0..20 {
         let token = gate.token("demo").await;
         let mut asking = tokio::task::JoinSet::new();
@@ -248,10 +297,18 @@ async fn a_revocation_is_never_undone_by_requests_under_way() {
         }
         let revoked = gate.get(&format!("{TOKENS}/revoke?token={token}")).await;
         assert_eq!(revoked.json()["code"], 0);
-        gate.call().bearer(&token).get("/").await.expect_refusal(401, "invalid_token");
+        gate.call()
+            .bearer(&token)
+            .get("/")
+            .await
+            .expect_refusal(401, "invalid_token");
         for status in asking.join_all().await {
             assert!(matches!(status, 200 | 401), "{status}");
         }
-        gate.call().bearer(&token).get("/").await.expect_refusal(401, "invalid_token");
+        gate.call()
+            .bearer(&token)
+            .get("/")
+            .await
+            .expect_refusal(401, "invalid_token");
     }
 }

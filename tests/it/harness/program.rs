@@ -261,4 +261,3 @@ impl Program {
         answer.json()["access_token"].as_str().unwrap().to_owned()
     }
 }
-
