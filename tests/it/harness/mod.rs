@@ -11,12 +11,16 @@
 //! Everything listens on ports that the system chose; nothing sleeps: what must be awaited says so.
 
 mod backend;
+mod program;
 mod raw;
 mod sidegate;
 
 pub use backend::{Backend, Seen};
+pub use program::{
+    Process, Served, found_all, free_port, run, run_well, sidegate as program, skipped,
+};
 pub use raw::Raw;
-pub use sidegate::{Answer, Call, Sidegate};
+pub use sidegate::{Answer, Call, SECRET, Sidegate};
 
 use std::time::Duration;
 

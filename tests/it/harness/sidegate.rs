@@ -296,6 +296,14 @@ pub struct Call {
 }
 
 impl Call {
+    /// A caller of whatever listens on this address; names it as `Host`.
+    pub fn to(addr: SocketAddr) -> Self {
+        Self {
+            addr,
+            headers: vec![("host".to_owned(), addr.to_string())],
+        }
+    }
+
     /// Adds a header line.
     pub fn header(mut self, name: &str, value: &str) -> Self {
         self.headers.push((name.to_owned(), value.to_owned()));
