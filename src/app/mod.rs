@@ -8,6 +8,10 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
+use arc_swap::ArcSwap;
+use bytes::Bytes;
+use http::{Request, Response};
+use http_body_util::Full;
 use tokio::runtime::Handle;
 use tokio::task::JoinHandle;
 use tokio::time::{Instant, MissedTickBehavior};
@@ -15,15 +19,16 @@ use tokio::time::{Instant, MissedTickBehavior};
 use crate::base::clock::{Clock, Now, UnixMillis};
 use crate::clients::registry::Registry;
 use crate::config::Config;
-use crate::control::{self, Reply, Request, Status};
+use crate::control::{self, Reply, Status};
 use crate::endpoints::admin::{Admin, Readiness};
 use crate::endpoints::{Deps, Endpoints};
 use crate::front::{Front, Shared};
 use crate::gate::{Gate, Rules};
 use crate::limits::Limits;
 use crate::observe::Lines;
-use crate::observe::metrics::{Metrics, raise};
-use crate::server::{self, Connections, Drain, Workers};
+use crate::observe::Metrics;
+use crate::observe::metrics::{NO_ROUTE, set_counter};
+use crate::server::{self, Connections, Drain, Peer, Received, Workers};
 use crate::store::{self, OpenError, OpenMode, Stores};
 use crate::tokens::verify::{Verdict, Verifier, Watcher};
 use crate::upstream::Upstream;
@@ -98,7 +103,7 @@ pub struct Running {
     admin: SocketAddr,
     drain: Drain,
     drain_timeout: Duration,
-    readiness: Readiness,
+    readiness: Arc<Readiness>,
     workers: Workers,
     admin_drain: Drain,
     admin_task: JoinHandle<std::io::Result<()>>,
@@ -132,6 +137,8 @@ pub async fn start(config: Config, options: Options) -> Result<Running, StartErr
     let upstreams = Upstream::all(config.upstreams.clone())
         .map_err(|error| StartError::new(Blame::Configuration, error))?;
 
+    let readiness = Readiness::new();
+
     // 3. The store and what is cached of it.
     let metrics = Metrics::new();
     let stores = store::open(&config.store, clock.clone(), OpenMode::Create).await?;
@@ -160,7 +167,8 @@ pub async fn start(config: Config, options: Options) -> Result<Running, StartErr
         .catch_up()
         .await
         .map_err(|error| StartError::new(Blame::Service, error))?;
-    metrics.store_is_up(true);
+    metrics.store_up.set(1);
+    readiness.store_reached();
 
     // 4. What is decided by.
     let limits = Arc::new(Limits::new(&config.rate_limits, None));
@@ -193,14 +201,15 @@ pub async fn start(config: Config, options: Options) -> Result<Running, StartErr
     let endpoints = Arc::new(Endpoints::new(
         &config.endpoints,
         Deps {
-            clients: Arc::clone(&clients),
+            registry: Arc::clone(&clients),
             tokens: Arc::clone(&stores.tokens),
             verifier: Arc::clone(&verifier),
-            limits: Arc::clone(&limits),
+            limits: Arc::new(ArcSwap::new(Arc::clone(&limits))),
             clock: clock.clone(),
             lines: lines.clone(),
             metrics: Arc::clone(&metrics),
-            settings: config.tokens.clone(),
+            token_settings: config.tokens.clone(),
+            runtime: Handle::current(),
         },
     ));
     let shared = Arc::new(Shared {
@@ -208,8 +217,7 @@ pub async fn start(config: Config, options: Options) -> Result<Running, StartErr
         endpoints,
         upstreams: route_upstreams,
         route_metrics,
-        routeless_metrics: metrics.route("-"),
-        control: Handle::current(),
+        routeless_metrics: metrics.route(NO_ROUTE),
         clock: clock.clone(),
         lines: lines.clone(),
         metrics: Arc::clone(&metrics),
@@ -219,7 +227,6 @@ pub async fn start(config: Config, options: Options) -> Result<Running, StartErr
 
     // 6. The control socket: from here on commands find this sidecar.
     let drain = Drain::new();
-    let readiness = Readiness::new();
     let store::settings::Settings::Sqlite(store_file) = &config.store;
     let places = control::places(
         config.admin.socket.as_deref(),
@@ -233,7 +240,7 @@ pub async fn start(config: Config, options: Options) -> Result<Running, StartErr
         store: stores.id().to_owned(),
         changes: Arc::clone(&changes),
         drain: drain.clone(),
-        readiness: readiness.clone(),
+        readiness: Arc::clone(&readiness),
         data: data.clone(),
         admin,
         clock: clock.clone(),
@@ -269,9 +276,8 @@ pub async fn start(config: Config, options: Options) -> Result<Running, StartErr
         Front::new(Arc::clone(&shared))
     })
     .map_err(|error| StartError::new(Blame::Other, error))?;
-    metrics.ask({
-        let (verifier, limits, lines, readiness) =
-            (verifier, limits, lines.clone(), readiness.clone());
+    metrics.at_scrape({
+        let (verifier, limits, lines) = (verifier, limits, lines.clone());
         move |metrics| {
             let cached = i64::try_from(verifier.cached_tokens()).unwrap_or(i64::MAX);
             metrics.cached_tokens.set(cached);
@@ -280,29 +286,28 @@ pub async fn start(config: Config, options: Options) -> Result<Running, StartErr
             }
             let open = i64::try_from(connections.open()).unwrap_or(i64::MAX);
             metrics.connections.set(open);
-            raise(&metrics.connections_accepted, connections.accepted());
-            raise(
+            set_counter(&metrics.connections_accepted, connections.accepted());
+            set_counter(
                 &metrics.connections_closed_for_room,
                 connections.closed_for_room(),
             );
-            raise(
+            set_counter(
                 &metrics.connections_refused_per_ip,
                 connections.refused_per_ip(),
             );
-            raise(&metrics.lines_dropped, lines.dropped());
-            metrics.ready.set(i64::from(readiness.is_ready()));
+            set_counter(&metrics.log_lines_dropped, lines.dropped());
         }
     });
     let admin_drain = Drain::new();
     let admin_task = tokio::spawn(serve_admin(
         admin_listener,
-        Admin::new(readiness.clone(), metrics),
+        Admin::new(Arc::clone(&readiness), metrics),
         config.server.clone(),
         admin_drain.clone(),
     ));
 
     // 9. All is up.
-    readiness.set_ready();
+    readiness.listening();
     tracing::info!(version = env!("CARGO_PKG_VERSION"), listen = ?data, admin = %admin, "sidegate serves");
     Ok(Running {
         data,
@@ -334,7 +339,7 @@ impl Running {
 
     /// Turns unready and winds down while it still serves (contract §9, `sidegate drain`).
     pub fn begin_drain(&self) {
-        self.readiness.set_draining();
+        self.readiness.drain();
         self.drain.begin();
     }
 
@@ -365,6 +370,17 @@ impl Running {
     }
 }
 
+/// The admin listener's handler.
+struct AdminFront(Admin);
+
+impl server::Handler for AdminFront {
+    type Body = Full<Bytes>;
+
+    async fn call(&self, request: Request<Received>, _: Peer) -> Response<Full<Bytes>> {
+        self.0.answer(request).await.map(Full::new)
+    }
+}
+
 async fn serve_admin(
     listener: std::net::TcpListener,
     admin: Admin,
@@ -374,8 +390,14 @@ async fn serve_admin(
     /// Probes and scrapers are few.
     const CONNECTIONS: usize = 256;
     let connections = Connections::new(CONNECTIONS, 0);
-    server::serve_on_current_runtime(listener, Arc::new(admin), &settings, &connections, &drain)
-        .await
+    server::serve_on_current_runtime(
+        listener,
+        Arc::new(AdminFront(admin)),
+        &settings,
+        &connections,
+        &drain,
+    )
+    .await
 }
 
 /// Does `work` again and again, each time `pause` after the last began, or at once if that took longer.
@@ -416,7 +438,7 @@ struct Commands {
     store: String,
     changes: Arc<Changes>,
     drain: Drain,
-    readiness: Readiness,
+    readiness: Arc<Readiness>,
     data: Vec<SocketAddr>,
     admin: SocketAddr,
     clock: Clock,
@@ -424,22 +446,24 @@ struct Commands {
 }
 
 impl control::Handler for Commands {
-    async fn handle(&self, request: Request) -> Reply {
+    async fn handle(&self, request: control::Request) -> Reply {
         match request {
-            Request::Sync { store } if store != self.store => Reply::Synced { uses: false },
-            Request::Sync { .. } => match self.changes.catch_up().await {
+            control::Request::Sync { store } if store != self.store => {
+                Reply::Synced { uses: false }
+            }
+            control::Request::Sync { .. } => match self.changes.catch_up().await {
                 Ok(()) => Reply::Synced { uses: true },
                 Err(error) => Reply::Failed {
                     message: error.to_string(),
                 },
             },
-            Request::Drain => {
+            control::Request::Drain => {
                 tracing::info!("draining: unready from now on, still serving");
-                self.readiness.set_draining();
+                self.readiness.drain();
                 self.drain.begin();
                 Reply::Draining
             }
-            Request::Status => Reply::Status(Status {
+            control::Request::Status => Reply::Status(Status {
                 pid: std::process::id(),
                 version: env!("CARGO_PKG_VERSION").to_owned(),
                 data: self.data.iter().map(ToString::to_string).collect(),
@@ -458,18 +482,22 @@ struct Counted(Arc<Metrics>);
 impl Watcher for Counted {
     fn looked_up(&self, verdict: &Verdict) {
         match verdict {
-            Verdict::Good(_) => self.0.token_lookups.good.inc(),
-            Verdict::Bad => self.0.token_lookups.unknown.inc(),
+            Verdict::Good(_) => self.0.token_lookups.hit.inc(),
+            Verdict::Bad => self.0.token_lookups.negative_hit.inc(),
             Verdict::Unsure => self.0.token_lookups.miss.inc(),
         };
     }
 
     fn store_read(&self, ok: bool) {
-        self.0.store_read(ok);
+        if ok {
+            self.0.store_reads_ok.inc();
+        } else {
+            self.0.store_reads_failed.inc();
+        }
     }
 
     fn store_is_up(&self, up: bool) {
-        self.0.store_is_up(up);
+        self.0.store_up.set(i64::from(up));
         if up {
             tracing::info!("the store answers again");
         } else {

@@ -3,7 +3,7 @@
 use super::failure::Failure;
 use super::place::{Place, block_on, places};
 use super::{help, output};
-use crate::control::{self, Request};
+use crate::control::{self, Reply, Request, Told};
 
 /// Tell the running sidecar to wind down while it still serves
 ///
@@ -21,6 +21,13 @@ pub(super) struct Arguments {}
 pub(super) fn run(_: &Arguments, place: &Place) -> Result<(), Failure> {
     let config = place.load()?;
     let told = block_on(async { Ok(control::tell_all(&places(&config), Request::Drain).await) })?;
+    if told.any_untold() {
+        return Err(Failure::unavailable(format!(
+            "{} of the running sidecars did not drain: {}. See their logs, or end them with SIGTERM.",
+            told.replies.len() + told.unreachable.len() - told.heard(),
+            untold(&told)
+        )));
+    }
     match told.heard() {
         0 => Err(Failure::unavailable(format!(
             "no running sidecar of {} was found to drain. Is it running on this host, as a user whose \
@@ -33,9 +40,25 @@ pub(super) fn run(_: &Arguments, place: &Place) -> Result<(), Failure> {
         }
         n => {
             output::say(&format!(
-                "{n} sidecars drain: they are unready and keep serving until ended"
+                "{n} sidecars drain: they are unready and keep serving until they are ended"
             ));
             Ok(())
         }
     }
+}
+
+/// Those that did not do it, by their sockets.
+fn untold(told: &Told) -> String {
+    let failed = told
+        .replies
+        .iter()
+        .filter_map(|(socket, reply)| match reply {
+            Reply::Failed { .. } => Some(socket),
+            _ => None,
+        });
+    let sockets: Vec<_> = failed
+        .chain(&told.unreachable)
+        .map(|socket| socket.display().to_string())
+        .collect();
+    sockets.join(", ")
 }

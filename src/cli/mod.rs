@@ -54,7 +54,7 @@ macro_rules! help {
         )
     };
 }
-pub(self) use help;
+use help;
 
 /// A reverse proxy that knows who is calling: it validates tokens in front of a service that has no
 /// authentication, and tells that service by headers who the caller is.

@@ -58,14 +58,8 @@ impl Place {
 
     /// Reads the configuration.
     pub(super) fn read(&self) -> Result<Config, config::Mistakes> {
-        config::load(&self.file, environment())
+        config::load(&self.file, config::environment())
     }
-}
-
-/// The environment, without what is no text: an override that is no text cannot be meant.
-fn environment() -> impl Iterator<Item = (String, String)> {
-    env::vars_os()
-        .filter_map(|(name, value)| Some((name.into_string().ok()?, value.into_string().ok()?)))
 }
 
 /// A runtime for a command that does one thing and ends.

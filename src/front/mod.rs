@@ -9,27 +9,24 @@ use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use bytes::Bytes;
+use bytes::{Bytes, BytesMut};
 use http::header::{CONNECTION, CONTENT_TYPE, EXPECT};
-use http::{HeaderName, HeaderValue, Request, Response, request};
+use http::{HeaderValue, Request, Response, request};
 use http_body::Body;
 use http_body_util::{BodyExt, Limited};
-use tokio::runtime::Handle;
 
 use crate::base::clock::Clock;
-use crate::endpoints::{Caller, Endpoints};
+use crate::endpoints::{Caller, Endpoints, Told};
 use crate::gate::{Gate, Head, Permit, Way};
-use crate::observe::Lines;
-use crate::observe::metrics::{Metrics, RouteMetrics};
-use crate::observe::request_id::RequestId;
+use crate::observe::metrics::RouteMetrics;
+use crate::observe::request_id::X_REQUEST_ID;
+use crate::observe::{Lines, Metrics, RequestId};
 use crate::refusal::Refusal;
 use crate::server::{self, Peer, Received, framing, peer};
 use crate::upstream::{self, Pool, Upstream};
 
 pub use record::Answer;
 use record::Record;
-
-const X_REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 
 /// A refused request's body up to this size is read and dropped, so that the connection can go on;
 /// a larger one costs the client its connection.
@@ -49,8 +46,6 @@ pub struct Shared {
     pub route_metrics: Vec<RouteMetrics>,
     /// Of requests that no route took.
     pub routeless_metrics: RouteMetrics,
-    /// Where own endpoints run.
-    pub control: Handle,
     /// The time.
     pub clock: Clock,
     /// Where log lines go.
@@ -88,6 +83,7 @@ impl server::Handler for Front {
         let (parts, body) = request.into_parts();
         let request_id = RequestId::of(&parts.headers);
         let client = peer::client(&peer, &parts.headers, &shared.server.trusted_proxies);
+        let id_value = request_id.header_value();
         let mut record = Record::begin(shared, &parts, request_id.clone(), client.ip);
         let grpc = is_grpc(&parts);
         let expects = parts.headers.contains_key(EXPECT);
@@ -106,9 +102,7 @@ impl server::Handler for Front {
                 response.map(Inner::Own)
             }
         };
-        response
-            .headers_mut()
-            .insert(X_REQUEST_ID, request_id.header_value().clone());
+        response.headers_mut().insert(X_REQUEST_ID, id_value);
         record.answered(response.status());
         response.map(|inner| Answer::new(inner, record))
     }
@@ -155,11 +149,11 @@ impl Front {
             .gate
             .decide(&head, record.started, &mut record.trace)
             .await;
+        record.audit_sudo(decided.as_ref().err());
         let permit = match decided {
             Ok(permit) => permit,
             Err(refusal) => return Err((refusal, Some(body))),
         };
-        record.audit_sudo();
         let max_body = self.shared.server.max_body;
         let announced = body.size_hint().exact();
         if let (Some(max), Some(size)) = (max_body, announced)
@@ -192,7 +186,7 @@ impl Front {
             trusted: client.trusted,
             scheme: "http",
             host_header: host_header.as_ref().unwrap_or(upstream.authority()),
-            request_id: record.request_id.header_value(),
+            request_id: &record.request_id.header_value(),
         };
         let outbound = permit.write(parts, &way);
         let sent = shared.clock.now();
@@ -209,15 +203,11 @@ impl Front {
         parts: request::Parts,
         body: Received,
         ip: IpAddr,
-        record: &Record,
+        record: &mut Record,
     ) -> Result<Response<Inner>, Refused> {
-        let reading = Limited::new(body, Endpoints::BODY_MAX).collect();
         let patience = self.shared.server.header_read_timeout;
-        let body = match tokio::time::timeout(patience, reading).await {
-            Ok(Ok(body)) => body.to_bytes(),
-            Ok(Err(error)) if error.is::<http_body_util::LengthLimitError>() => {
-                return Err((Refusal::body_too_large(), None));
-            }
+        let body = match tokio::time::timeout(patience, small_body(body)).await {
+            Ok(Ok(body)) => body,
             Ok(Err(_)) => return Err((Refusal::invalid_framing("the body broke off"), None)),
             Err(_) => return Err((Refusal::invalid_framing("the body took too long"), None)),
         };
@@ -225,14 +215,27 @@ impl Front {
             ip,
             request_id: record.request_id.clone(),
         };
-        let endpoints = Arc::clone(&self.shared.endpoints);
         let request = Request::from_parts(parts, body);
-        let answering = async move { endpoints.answer(request, caller).await };
-        match self.shared.control.spawn(answering).await {
-            Ok(response) => Ok(response.map(Inner::Own)),
-            Err(_) => Err((Refusal::internal_error(), None)),
+        let mut response = self.shared.endpoints.answer(request, caller).await;
+        if let Some(told) = response.extensions_mut().remove::<Told>() {
+            record.told(told);
+        }
+        Ok(response.map(Inner::Own))
+    }
+}
+
+/// Reads a body of an own endpoint; of one that is too large no more than it takes to see that.
+async fn small_body(mut body: Received) -> Result<Bytes, hyper::Error> {
+    let mut read = BytesMut::new();
+    while read.len() <= Endpoints::BODY_MAX {
+        let Some(frame) = body.frame().await.transpose()? else {
+            break;
+        };
+        if let Ok(data) = frame.into_data() {
+            read.extend_from_slice(&data);
         }
     }
+    Ok(read.freeze())
 }
 
 fn is_grpc(parts: &request::Parts) -> bool {

@@ -14,6 +14,8 @@ use http_body::{Body, Frame, SizeHint};
 
 use super::{Inner, Shared};
 use crate::base::clock::Now;
+use crate::base::oauth::ClientId;
+use crate::endpoints::Told;
 use crate::gate::Witness;
 use crate::gate::route::Route;
 use crate::limits::{Exceeded, Spent};
@@ -84,6 +86,7 @@ pub(super) struct Record {
     target: Option<PathAndQuery>,
     pub(super) trace: Trace,
     own_endpoint: bool,
+    told: Option<Told>,
     status: u16,
     error: Option<Word>,
     progress: Option<Arc<Progress>>,
@@ -117,6 +120,7 @@ impl Record {
                 shadowed: Vec::new(),
             },
             own_endpoint: false,
+            told: None,
             status: CLIENT_GONE,
             error: None,
             progress: None,
@@ -141,18 +145,26 @@ impl Record {
         }
     }
 
+    /// What an own endpoint found out.
+    pub(super) fn told(&mut self, told: Told) {
+        self.told = Some(told);
+    }
+
     pub(super) fn answered(&mut self, status: StatusCode) {
         self.status = status.as_u16();
     }
 
-    /// Every sudo that passed is one line in the audit log (contract §3.6).
-    pub(super) fn audit_sudo(&self) {
+    /// Every sudo is one line in the audit log, also one that was refused (contract §3.6).
+    pub(super) fn audit_sudo(&self, refusal: Option<&Refusal>) {
         let Some(sudo) = self.trace.sudo.as_deref() else {
             return;
         };
-        if self.trace.observed.is_some() {
-            return;
-        }
+        let refused = refusal.map(Refusal::word);
+        let detail = match (refused, self.trace.observed) {
+            (Some(word), _) => Some(format!("refused: {}", word.as_str())),
+            (None, Some(word)) => Some(format!("not used, observed: {}", word.as_str())),
+            (None, None) => None,
+        };
         let token = self.trace.token.as_deref();
         self.shared.lines.audit(&AuditLine {
             wall_micros: self.started.wall_micros,
@@ -163,6 +175,7 @@ impl Record {
             client_ip: Some(self.client_ip),
             sudo: Some(sudo),
             tenant: self.trace.tenant.as_deref(),
+            detail: detail.as_deref(),
             ..AuditLine::default()
         });
     }
@@ -176,21 +189,27 @@ impl Record {
             .and_then(|index| shared.route_metrics.get(index))
             .unwrap_or(&shared.routeless_metrics);
         match self.error {
-            Some(word) => route.ended(word.as_str()),
-            None if self.status == CLIENT_GONE => route.ended("client_gone"),
-            None if self.own_endpoint => route.ended("own_endpoint"),
+            Some(word) => route.refused(word),
+            None if self.status == CLIENT_GONE => route.client_gone(),
+            None if self.own_endpoint => route.own_endpoint(),
             None => route.forwarded(),
         }
         route.took(took, self.upstream);
         if let Some(word) = self.trace.observed {
-            shared.metrics.observed(word.as_str());
+            shared.metrics.observed(word);
         }
         for limit in &self.trace.shadowed {
-            shared.metrics.rate_limited(limit, "shadow");
+            shared.metrics.rate_limited(limit, true);
         }
-        if let (Some(Word::RateLimited), Some(limit)) = (self.error, &self.trace.limit) {
-            shared.metrics.rate_limited(limit, "enforce");
+        if let Some(limit) = self.limit() {
+            shared.metrics.rate_limited(limit, false);
         }
+    }
+
+    /// The limit that refused, here or in an own endpoint.
+    fn limit(&self) -> Option<&str> {
+        let told = || self.told.as_ref()?.limit.as_deref();
+        self.trace.limit.as_deref().or_else(told)
     }
 }
 
@@ -202,6 +221,7 @@ impl Drop for Record {
             return;
         }
         let token = self.trace.token.as_deref();
+        let told = self.told.as_ref();
         self.shared.lines.access(&AccessLine {
             wall_micros: self.started.wall_micros,
             request_id: self.request_id.as_str(),
@@ -211,18 +231,23 @@ impl Drop for Record {
             route: self.trace.route.as_ref().map(|route| &*route.name),
             status: self.status,
             credential: self.trace.credential,
-            client_id: token.map(|token| token.client_id().as_str()),
-            token_id: token.map(|token| token.record().id.0),
+            client_id: token
+                .map(TokenFacts::client_id)
+                .or_else(|| told?.client_id.as_ref())
+                .map(ClientId::as_str),
+            token_id: token
+                .map(|token| token.record().id.0)
+                .or_else(|| told?.token_id),
             sudo: self.trace.sudo.as_deref(),
             tenant: self.trace.tenant.as_deref(),
             request_bytes: self.progress.as_ref().map_or(0, |body| body.bytes()),
             response_bytes: self.response_bytes,
             duration,
             upstream: self.upstream,
-            error: self.error.map(Word::as_str),
+            error: self.error.map(Word::as_str).or_else(|| told?.error),
             observed: self.trace.observed.map(Word::as_str),
-            limit: self.trace.limit.as_deref(),
-            limit_ns: self.trace.limit_nanos,
+            limit: self.limit(),
+            limit_ns: self.trace.limit_nanos.or_else(|| told?.limit_ns),
         });
     }
 }

@@ -1,24 +1,25 @@
-//! The access line: one for each request, written when its answer has ended (contract §9).
+//! The access line: one for each request, an interface that others read (contract §9).
 
 use std::net::IpAddr;
 use std::time::Duration;
 
-use super::json::{self, Object, TimeText};
+use super::escape::{address, json, json_or_null, message, millis, number, readable, time};
 use super::settings::Format;
 
-/// How a token was sent.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+/// How a request brought its token.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum CredentialKind {
-    /// In the Authorization header.
+    /// In `Authorization: Bearer`.
     Bearer,
-    /// In the URL.
+    /// In `?access_token`.
     Query,
     /// Not at all.
+    #[default]
     None,
 }
 
 impl CredentialKind {
-    /// As the log spells it.
+    /// As the line spells it.
     #[must_use]
     pub fn as_str(self) -> &'static str {
         match self {
@@ -29,111 +30,161 @@ impl CredentialKind {
     }
 }
 
-/// What an access line says. Members that are not known stay `None` and are written as `null`.
+/// What is told of one request. Every member stands in the line, those that are not known as null;
+/// `observed` only when it is set.
 #[derive(Clone, Copy, Debug)]
 pub struct AccessLine<'a> {
-    /// When the request's head had been read, in microseconds since the Unix epoch.
+    /// When the request came, in microseconds since the Unix epoch.
     pub wall_micros: i64,
-    /// The id of the request.
+    /// Its id.
     pub request_id: &'a str,
-    /// The client's address.
+    /// The peer, or the one that a trusted proxy names.
     pub client_ip: IpAddr,
-    /// The method.
+    /// Its method.
     pub method: &'a str,
-    /// The path without the query, where tokens may stand.
+    /// Its path as it came. A query that stands in it is left out.
     pub path: &'a str,
-    /// The route it took.
+    /// Name of the route.
     pub route: Option<&'a str>,
-    /// The status of the answer; 499 when the client left before there was one.
+    /// What was answered.
     pub status: u16,
-    /// How a token was sent.
+    /// How the token came.
     pub credential: CredentialKind,
-    /// The client a good token belongs to.
+    /// The client the token belongs to.
     pub client_id: Option<&'a str>,
-    /// The public number of a good token.
+    /// Public number of the token.
     pub token_id: Option<i64>,
-    /// The user of the sudo parameter as `kind:value`.
+    /// Who was acted as, `kind:value`.
     pub sudo: Option<&'a str>,
-    /// The tenant as `id:value` or `code:value`.
+    /// The tenant, `id:value` or `code:value`.
     pub tenant: Option<&'a str>,
     /// Bytes of the request's body.
     pub request_bytes: u64,
     /// Bytes of the answer's body.
     pub response_bytes: u64,
-    /// From the head to the end of the answer.
+    /// From the request's head to the end of the answer.
     pub duration: Duration,
-    /// From sending it on to the head of the backend's answer.
+    /// From the head sent to the backend to the head of its answer.
     pub upstream: Option<Duration>,
-    /// The word of the refusal.
+    /// The word of the refusal or failure.
     pub error: Option<&'a str>,
     /// The word of a refusal that observe mode turned into forwarding.
     pub observed: Option<&'a str>,
-    /// The limit that refused.
+    /// The limit that was exceeded.
     pub limit: Option<&'a str>,
-    /// The instant the limiter used, in nanoseconds since the process started.
+    /// The instant that the limiter used.
     pub limit_ns: Option<u64>,
 }
 
-fn millis(span: Duration) -> impl std::fmt::Display {
-    let micros = span.as_micros();
-    std::fmt::from_fn(move |f| write!(f, "{}.{:03}", micros / 1000, micros % 1000))
-}
-
 impl AccessLine<'_> {
-    pub(super) fn write(&self, out: &mut Vec<u8>, time: &mut TimeText, format: Format) {
+    /// Appends the line with its end. No serde: this is on every request's path.
+    pub(super) fn write(&self, format: Format, out: &mut Vec<u8>) {
         match format {
-            Format::Json => self.write_json(out, time),
-            Format::Text => self.write_text(out, time),
+            Format::Json => self.write_json(out),
+            Format::Text => self.write_text(out),
         }
-    }
-
-    fn write_json(&self, out: &mut Vec<u8>, time: &mut TimeText) {
-        let mut line = Object::begin(out);
-        line.time(time, self.wall_micros);
-        line.text("kind", "access");
-        line.text("request_id", self.request_id);
-        line.plain("client_ip", format_args!("\"{}\"", self.client_ip));
-        line.text("method", self.method);
-        line.text("path", self.path);
-        line.text_or_null("route", self.route);
-        line.plain("status", self.status);
-        line.text("credential", self.credential.as_str());
-        line.text_or_null("client_id", self.client_id);
-        line.plain_or_null("token_id", self.token_id);
-        line.text_or_null("sudo", self.sudo);
-        line.text_or_null("tenant", self.tenant);
-        line.plain("request_bytes", self.request_bytes);
-        line.plain("response_bytes", self.response_bytes);
-        line.plain("duration_ms", millis(self.duration));
-        line.plain_or_null("upstream_ms", self.upstream.map(millis));
-        line.text_or_null("error", self.error);
-        line.text_or_null("limit", self.limit);
-        line.plain_or_null("limit_ns", self.limit_ns);
-        if let Some(word) = self.observed {
-            line.text("observed", word);
-        }
-        line.end();
-    }
-
-    fn write_text(&self, out: &mut Vec<u8>, time: &mut TimeText) {
-        use std::io::Write;
-        time.write(out, self.wall_micros);
-        let _ = write!(out, " {} {} {} ", self.status, self.client_ip, self.method);
-        // Quoted, since the client wrote it.
-        json::text(out, self.path);
-        let _ = write!(out, " {}ms", millis(self.duration));
-        let mut said = |name: &str, value: Option<&str>| {
-            if let Some(value) = value {
-                let _ = write!(out, " {name}=");
-                json::text(out, value);
-            }
-        };
-        said("client", self.client_id);
-        said("sudo", self.sudo);
-        said("tenant", self.tenant);
-        said("error", self.error);
-        said("observed", self.observed);
-        said("limit", self.limit);
         out.push(b'\n');
     }
+
+    /// Whatever a caller passes: what follows a `?` may be a credential.
+    fn bare_path(&self) -> &str {
+        self.path.split(['?', '#']).next().unwrap_or_default()
+    }
+
+    fn write_json(&self, out: &mut Vec<u8>) {
+        out.extend_from_slice(b"{\"time\":\"");
+        time(out, self.wall_micros);
+        out.extend_from_slice(b"\",\"kind\":\"access\",\"request_id\":");
+        json(out, self.request_id);
+        out.extend_from_slice(b",\"client_ip\":\"");
+        address(out, self.client_ip);
+        out.extend_from_slice(b"\",\"method\":");
+        json(out, self.method);
+        out.extend_from_slice(b",\"path\":");
+        json(out, self.bare_path());
+        out.extend_from_slice(b",\"route\":");
+        json_or_null(out, self.route);
+        out.extend_from_slice(b",\"status\":");
+        number(out, u64::from(self.status));
+        out.extend_from_slice(b",\"credential\":\"");
+        out.extend_from_slice(self.credential.as_str().as_bytes());
+        out.extend_from_slice(b"\",\"client_id\":");
+        json_or_null(out, self.client_id);
+        out.extend_from_slice(b",\"token_id\":");
+        signed_or_null(out, self.token_id);
+        out.extend_from_slice(b",\"sudo\":");
+        json_or_null(out, self.sudo);
+        out.extend_from_slice(b",\"tenant\":");
+        json_or_null(out, self.tenant);
+        out.extend_from_slice(b",\"request_bytes\":");
+        number(out, self.request_bytes);
+        out.extend_from_slice(b",\"response_bytes\":");
+        number(out, self.response_bytes);
+        out.extend_from_slice(b",\"duration_ms\":");
+        millis(out, self.duration);
+        out.extend_from_slice(b",\"upstream_ms\":");
+        match self.upstream {
+            Some(span) => millis(out, span),
+            None => out.extend_from_slice(b"null"),
+        }
+        out.extend_from_slice(b",\"error\":");
+        json_or_null(out, self.error);
+        out.extend_from_slice(b",\"limit\":");
+        json_or_null(out, self.limit);
+        out.extend_from_slice(b",\"limit_ns\":");
+        match self.limit_ns {
+            Some(nanos) => number(out, nanos),
+            None => out.extend_from_slice(b"null"),
+        }
+        if let Some(word) = self.observed {
+            out.extend_from_slice(b",\"observed\":");
+            json(out, word);
+        }
+        out.push(b'}');
+    }
+
+    fn write_text(&self, out: &mut Vec<u8>) {
+        time(out, self.wall_micros);
+        out.push(b' ');
+        number(out, u64::from(self.status));
+        out.push(b' ');
+        message(out, self.method);
+        out.push(b' ');
+        message(out, self.bare_path());
+        out.push(b' ');
+        millis(out, self.duration);
+        out.extend_from_slice(b"ms from ");
+        address(out, self.client_ip);
+        for (name, value) in [
+            (" client=", self.client_id),
+            (" sudo=", self.sudo),
+            (" tenant=", self.tenant),
+            (" route=", self.route),
+            (" error=", self.error),
+            (" observed=", self.observed),
+            (" limit=", self.limit),
+            (" id=", Some(self.request_id)),
+        ] {
+            if let Some(value) = value {
+                out.extend_from_slice(name.as_bytes());
+                readable(out, value);
+            }
+        }
+    }
 }
+
+pub(super) fn signed_or_null(out: &mut Vec<u8>, value: Option<i64>) {
+    match value {
+        Some(value) => {
+            if value < 0 {
+                out.push(b'-');
+            }
+            number(out, value.unsigned_abs());
+        }
+        None => out.extend_from_slice(b"null"),
+    }
+}
+
+#[cfg(test)]
+#[path = "tests/access.rs"]
+mod tests;

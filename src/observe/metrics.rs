@@ -1,217 +1,108 @@
-//! Every metric, in one table with its meaning. Names by Prometheus' rules; no token, user or raw path is
-//! ever a label.
+//! Every metric, with its meaning in one table. Handles are resolved ahead, so that counting on a
+//! request's path is one atomic addition. No token, user, address or raw path is ever a label.
 
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::time::Duration;
 
-use prometheus_client::encoding::text::encode;
+use prometheus_client::encoding::{EncodeMetric, MetricEncoder, NoLabelSet, prometheus_text};
 use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::family::Family;
 use prometheus_client::metrics::gauge::Gauge;
-use prometheus_client::metrics::histogram::Histogram;
+use prometheus_client::metrics::info::Info;
+use prometheus_client::metrics::{MetricType, TypedMetric};
 use prometheus_client::registry::{Metric, Registry};
 
-/// Labels of a series: names are fixed, values come from the configuration or a closed list.
-type Labels = Vec<(&'static str, String)>;
+use crate::refusal::Word;
 
-/// One metric as the README's table tells it.
+/// The content type of [`Metrics::render`].
+pub const CONTENT_TYPE: &str = prometheus_text::CONTENT_TYPE;
+
+/// The route label of requests that belong to none.
+pub const NO_ROUTE: &str = "-";
+
+/// What one metric is.
 #[derive(Clone, Copy, Debug)]
-pub struct Described {
-    /// Its whole name as exported.
+pub struct Meaning {
+    /// Its name as it is exported.
     pub name: &'static str,
     /// `counter`, `gauge` or `histogram`.
     pub kind: &'static str,
-    /// Its labels.
+    /// Names of its labels.
     pub labels: &'static [&'static str],
-    /// What it counts.
-    pub meaning: &'static str,
+    /// What it tells.
+    pub help: &'static str,
 }
 
-const fn described(
+const fn metric(
     name: &'static str,
     kind: &'static str,
     labels: &'static [&'static str],
-    meaning: &'static str,
-) -> Described {
-    Described {
+    help: &'static str,
+) -> Meaning {
+    Meaning {
         name,
         kind,
         labels,
-        meaning,
+        help,
     }
 }
 
 /// Every metric there is.
-pub const TABLE: [Described; 21] = [
-    described(
-        "sidegate_requests_total",
-        "counter",
-        &["route", "outcome"],
-        "Requests by route and outcome: forwarded, own_endpoint, client_gone, or the word of the refusal",
-    ),
-    described(
-        "sidegate_request_duration_seconds",
-        "histogram",
-        &["route"],
-        "From the head of a request to the end of its answer, the backend included",
-    ),
-    described(
-        "sidegate_upstream_duration_seconds",
-        "histogram",
-        &["route"],
-        "From sending a request on to the head of the backend's answer",
-    ),
-    described(
-        "sidegate_observed_refusals_total",
-        "counter",
-        &["error"],
-        "Refusals that observe mode turned into forwarding",
-    ),
-    described(
-        "sidegate_rate_limited_total",
-        "counter",
-        &["limit", "mode"],
-        "Requests over a limit: refused (enforce) or only counted (shadow)",
-    ),
-    described(
-        "sidegate_limit_keys",
-        "gauge",
-        &["limit"],
-        "Keys a limit keeps apart",
-    ),
-    described(
-        "sidegate_limit_overflows_total",
-        "counter",
-        &["limit"],
-        "Requests whose new key had to share a bucket because all keys of the limit were live",
-    ),
-    described(
-        "sidegate_token_lookups_total",
-        "counter",
-        &["result"],
-        "Looks into the token cache: good, unknown (negative entry) or miss",
-    ),
-    described(
-        "sidegate_cached_tokens",
-        "gauge",
-        &[],
-        "Good tokens in the cache",
-    ),
-    described(
-        "sidegate_store_reads_total",
-        "counter",
-        &["result"],
-        "Token reads from the store: ok or failed",
-    ),
-    described(
-        "sidegate_store_up",
-        "gauge",
-        &[],
-        "1 while the store answers",
-    ),
-    described(
-        "sidegate_tokens_issued_total",
-        "counter",
-        &[],
-        "Tokens issued by the endpoints of this process",
-    ),
-    described(
-        "sidegate_tokens_revoked_total",
-        "counter",
-        &[],
-        "Tokens revoked by the endpoints of this process",
-    ),
-    described(
-        "sidegate_connections",
-        "gauge",
-        &[],
-        "Open client connections",
-    ),
-    described(
-        "sidegate_connections_accepted_total",
-        "counter",
-        &[],
-        "Client connections accepted",
-    ),
-    described(
-        "sidegate_connections_closed_for_room_total",
-        "counter",
-        &[],
-        "Idle connections closed because max_connections was reached",
-    ),
-    described(
-        "sidegate_connections_refused_per_ip_total",
-        "counter",
-        &[],
-        "Connections refused by max_connections_per_ip",
-    ),
-    described(
-        "sidegate_log_lines_dropped_total",
-        "counter",
-        &[],
-        "Log lines dropped because the log's reader is too slow",
-    ),
-    described(
-        "sidegate_ready",
-        "gauge",
-        &[],
-        "1 while /readyz answers 200",
-    ),
-    described(
-        "sidegate_start_time_seconds",
-        "gauge",
-        &[],
-        "When this process started, in seconds since the Unix epoch",
-    ),
-    described(
-        "sidegate_build_info",
-        "gauge",
-        &["version"],
-        "1, with the version as label",
-    ),
+#[rustfmt::skip]
+pub const TABLE: &[Meaning] = &[
+    metric("sidegate_build_info", "gauge", &["version"], "Always 1; the version of this program"),
+    metric("sidegate_ready", "gauge", &[], "1 while /readyz answers 200"),
+    metric("sidegate_draining", "gauge", &[], "1 while it winds down"),
+    metric("sidegate_requests_total", "counter", &["route", "outcome"], "Requests by route and by outcome: forwarded, own_endpoint, client_gone (it left before an answer), or the error word of the refusal"),
+    metric("sidegate_request_duration_seconds", "histogram", &["route"], "Time from a request's head to the end of its answer, the backend's share included"),
+    metric("sidegate_upstream_duration_seconds", "histogram", &["route"], "Time from a request sent to the backend to the head of its answer"),
+    metric("sidegate_observed_refusals_total", "counter", &["error"], "Refusals that observe mode turned into forwarding"),
+    metric("sidegate_rate_limited_total", "counter", &["limit", "mode"], "Requests over a limit: refused (enforce) or only counted (shadow)"),
+    metric("sidegate_limit_keys", "gauge", &["limit"], "Keys that a limit keeps apart"),
+    metric("sidegate_limit_keys_shared_total", "counter", &["limit"], "Times that a new key had to share a bucket because max_keys was reached"),
+    metric("sidegate_token_lookups_total", "counter", &["result"], "Lookups in the token cache: hit, negative_hit or miss"),
+    metric("sidegate_cached_tokens", "gauge", &[], "Good tokens in the cache"),
+    metric("sidegate_store_reads_total", "counter", &["result"], "Reads of the token store: ok or error"),
+    metric("sidegate_store_up", "gauge", &[], "1 while the store answers"),
+    metric("sidegate_tokens_issued_total", "counter", &[], "Tokens issued by this process"),
+    metric("sidegate_tokens_revoked_total", "counter", &[], "Tokens revoked by this process"),
+    metric("sidegate_connections", "gauge", &[], "Open client connections"),
+    metric("sidegate_connections_accepted_total", "counter", &[], "Client connections accepted"),
+    metric("sidegate_connections_closed_for_room_total", "counter", &[], "Idle client connections closed to make room at max_connections"),
+    metric("sidegate_connections_refused_per_ip_total", "counter", &[], "Client connections refused by max_connections_per_ip"),
+    metric("sidegate_log_lines_dropped_total", "counter", &[], "Log lines dropped because they could not be written in time"),
 ];
 
-/// From below a millisecond to a minute.
-const BUCKETS: [f64; 14] = [
-    0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 5.0, 15.0, 60.0,
-];
-
-fn histogram() -> Histogram {
-    Histogram::new(BUCKETS)
-}
-
-type Histograms = Family<Labels, Histogram, fn() -> Histogram>;
-
-/// What is counted elsewhere and read when metrics are rendered.
+type Labels<const N: usize> = [(&'static str, Arc<str>); N];
 type Source = Box<dyn Fn(&Metrics) + Send + Sync>;
 
-/// Looks into the token cache, by result.
-pub struct TokenLookups {
-    /// The token is good.
-    pub good: Counter,
-    /// It was known to be unknown.
-    pub unknown: Counter,
-    /// The store had to be asked.
-    pub miss: Counter,
-}
-
-/// All metrics of this process.
+/// All metrics of the process.
 pub struct Metrics {
     registry: Registry,
-    requests: Family<Labels, Counter>,
-    durations: Histograms,
-    upstream_durations: Histograms,
-    observed: Family<Labels, Counter>,
-    rate_limited: Family<Labels, Counter>,
-    limit_keys: Family<Labels, Gauge>,
-    limit_overflows: Family<Labels, Counter>,
-    /// Looks into the token cache.
+    sources: Mutex<Vec<Source>>,
+    requests: Family<Labels<2>, Counter>,
+    request_duration: Family<Labels<1>, Latency>,
+    upstream_duration: Family<Labels<1>, Latency>,
+    rate_limited: Family<Labels<2>, Counter>,
+    limit_keys: Family<Labels<1>, Gauge>,
+    limit_keys_shared: Family<Labels<1>, Counter>,
+    observed: Family<Labels<1>, Counter>,
+    observed_words: [OnceLock<Counter>; Word::ALL.len()],
+    /// Whether `/readyz` answers 200.
+    pub ready: Gauge,
+    /// Whether it winds down.
+    pub draining: Gauge,
+    /// Lookups in the token cache.
     pub token_lookups: TokenLookups,
     /// Good tokens in the cache.
     pub cached_tokens: Gauge,
-    store_reads: Family<Labels, Counter>,
-    store_up: Gauge,
+    /// Reads of the token store that were answered.
+    pub store_reads_ok: Counter,
+    /// Reads of the token store that failed.
+    pub store_reads_failed: Counter,
+    /// Whether the store answers.
+    pub store_up: Gauge,
     /// Tokens issued.
     pub tokens_issued: Counter,
     /// Tokens revoked.
@@ -220,309 +111,369 @@ pub struct Metrics {
     pub connections: Gauge,
     /// Client connections accepted.
     pub connections_accepted: Counter,
-    /// Idle connections closed for room.
+    /// Idle connections closed to make room.
     pub connections_closed_for_room: Counter,
     /// Connections refused by the bound for one address.
     pub connections_refused_per_ip: Counter,
     /// Log lines dropped.
-    pub lines_dropped: Counter,
-    /// Whether `/readyz` answers 200.
-    pub ready: Gauge,
-    sources: Mutex<Vec<Source>>,
+    pub log_lines_dropped: Counter,
 }
 
-/// Registers under the description of the table.
-fn register<M: Metric + Clone>(registry: &mut Registry, name: &str, metric: M) -> M {
-    let meaning = TABLE
-        .iter()
-        .find(|described| described.name == name)
-        .map_or("", |described| described.meaning);
-    // The library appends `_total` itself.
-    let name = name.strip_suffix("_total").unwrap_or(name);
-    registry.register(name, meaning, metric.clone());
-    metric
+/// Counters of the token cache.
+pub struct TokenLookups {
+    /// Known as good.
+    pub hit: Counter,
+    /// Known as unknown.
+    pub negative_hit: Counter,
+    /// The store had to be asked.
+    pub miss: Counter,
 }
 
-fn labels<const N: usize>(pairs: [(&'static str, &str); N]) -> Labels {
-    pairs.map(|(name, value)| (name, value.to_owned())).into()
+/// The counters of one route, resolved when the rules are built. Cheap to clone.
+#[derive(Clone)]
+pub struct RouteMetrics(Arc<OfRoute>);
+
+struct OfRoute {
+    route: Arc<str>,
+    requests: Family<Labels<2>, Counter>,
+    forwarded: Counter,
+    own_endpoint: OnceLock<Counter>,
+    client_gone: OnceLock<Counter>,
+    /// Made when first needed: most routes never see most words.
+    refused: [OnceLock<Counter>; Word::ALL.len()],
+    request_duration: Latency,
+    upstream_duration: Latency,
+}
+
+impl RouteMetrics {
+    /// A request that was forwarded.
+    pub fn forwarded(&self) {
+        self.0.forwarded.inc();
+    }
+
+    /// A request that was refused.
+    pub fn refused(&self, word: Word) {
+        self.count(&self.0.refused[word as usize], word.as_str());
+    }
+
+    /// A request that one of Sidegate's own endpoints answered.
+    pub fn own_endpoint(&self) {
+        self.count(&self.0.own_endpoint, "own_endpoint");
+    }
+
+    /// A request whose client left before there was an answer.
+    pub fn client_gone(&self) {
+        self.count(&self.0.client_gone, "client_gone");
+    }
+
+    /// How long a whole request took, and the backend's share of it if there was one.
+    pub fn took(&self, whole: Duration, upstream: Option<Duration>) {
+        self.0.request_duration.observe(whole);
+        if let Some(upstream) = upstream {
+            self.0.upstream_duration.observe(upstream);
+        }
+    }
+
+    fn count(&self, handle: &OnceLock<Counter>, outcome: &'static str) {
+        let make = || outcome_of(&self.0.requests, &self.0.route, outcome);
+        handle.get_or_init(make).inc();
+    }
+}
+
+fn outcome_of(
+    requests: &Family<Labels<2>, Counter>,
+    route: &Arc<str>,
+    outcome: &'static str,
+) -> Counter {
+    let labels = [("route", Arc::clone(route)), ("outcome", outcome.into())];
+    requests.get_or_create_owned(&labels)
 }
 
 impl Metrics {
     /// All metrics at zero.
     #[must_use]
     pub fn new() -> Arc<Self> {
-        let mut registry = Registry::default();
-        let r = &mut registry;
-        let requests = register(r, "sidegate_requests_total", Family::default());
-        let durations = Histograms::new_with_constructor(histogram);
-        let durations = register(r, "sidegate_request_duration_seconds", durations);
-        let upstream_durations = Histograms::new_with_constructor(histogram);
-        let upstream_durations =
-            register(r, "sidegate_upstream_duration_seconds", upstream_durations);
-        let observed = register(r, "sidegate_observed_refusals_total", Family::default());
-        let rate_limited = register(r, "sidegate_rate_limited_total", Family::default());
-        let limit_keys = register(r, "sidegate_limit_keys", Family::default());
-        let limit_overflows = register(r, "sidegate_limit_overflows_total", Family::default());
-        let lookups: Family<Labels, Counter> =
-            register(r, "sidegate_token_lookups_total", Family::default());
-        let lookup = |result| lookups.get_or_create(&labels([("result", result)])).clone();
-        let token_lookups = TokenLookups {
-            good: lookup("good"),
-            unknown: lookup("unknown"),
-            miss: lookup("miss"),
+        let mut table = Table(Registry::default());
+        let version: Labels<1> = [("version", env!("CARGO_PKG_VERSION").into())];
+        table.add("sidegate_build_info", Info::new(version));
+        let lookups: Family<Labels<1>, Counter> = table.add_default("sidegate_token_lookups_total");
+        let reads: Family<Labels<1>, Counter> = table.add_default("sidegate_store_reads_total");
+        let result = |family: &Family<Labels<1>, Counter>, result: &str| {
+            family.get_or_create_owned(&[("result", result.into())])
         };
-        let cached_tokens = register(r, "sidegate_cached_tokens", Gauge::default());
-        let store_reads = register(r, "sidegate_store_reads_total", Family::default());
-        let store_up = register(r, "sidegate_store_up", Gauge::default());
-        let tokens_issued = register(r, "sidegate_tokens_issued_total", Counter::default());
-        let tokens_revoked = register(r, "sidegate_tokens_revoked_total", Counter::default());
-        let connections = register(r, "sidegate_connections", Gauge::default());
-        let connections_accepted =
-            register(r, "sidegate_connections_accepted_total", Counter::default());
-        let connections_closed_for_room = register(
-            r,
-            "sidegate_connections_closed_for_room_total",
-            Counter::default(),
-        );
-        let connections_refused_per_ip = register(
-            r,
-            "sidegate_connections_refused_per_ip_total",
-            Counter::default(),
-        );
-        let lines_dropped = register(r, "sidegate_log_lines_dropped_total", Counter::default());
-        let ready = register(r, "sidegate_ready", Gauge::default());
-        let started = register(
-            r,
-            "sidegate_start_time_seconds",
-            Gauge::<f64, AtomicU64>::default(),
-        );
-        let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH);
-        started.set(now.map_or(0.0, |since| since.as_secs_f64()));
-        let build: Family<Labels, Gauge> = register(r, "sidegate_build_info", Family::default());
-        build
-            .get_or_create(&labels([("version", env!("CARGO_PKG_VERSION"))]))
-            .set(1);
         Arc::new(Self {
-            registry,
-            requests,
-            durations,
-            upstream_durations,
-            observed,
-            rate_limited,
-            limit_keys,
-            limit_overflows,
-            token_lookups,
-            cached_tokens,
-            store_reads,
-            store_up,
-            tokens_issued,
-            tokens_revoked,
-            connections,
-            connections_accepted,
-            connections_closed_for_room,
-            connections_refused_per_ip,
-            lines_dropped,
-            ready,
             sources: Mutex::default(),
+            requests: table.add_default("sidegate_requests_total"),
+            request_duration: table.add_default("sidegate_request_duration_seconds"),
+            upstream_duration: table.add_default("sidegate_upstream_duration_seconds"),
+            rate_limited: table.add_default("sidegate_rate_limited_total"),
+            limit_keys: table.add_default("sidegate_limit_keys"),
+            limit_keys_shared: table.add_default("sidegate_limit_keys_shared_total"),
+            observed: table.add_default("sidegate_observed_refusals_total"),
+            observed_words: Default::default(),
+            ready: table.add_default("sidegate_ready"),
+            draining: table.add_default("sidegate_draining"),
+            token_lookups: TokenLookups {
+                hit: result(&lookups, "hit"),
+                negative_hit: result(&lookups, "negative_hit"),
+                miss: result(&lookups, "miss"),
+            },
+            cached_tokens: table.add_default("sidegate_cached_tokens"),
+            store_reads_ok: result(&reads, "ok"),
+            store_reads_failed: result(&reads, "error"),
+            store_up: table.add_default("sidegate_store_up"),
+            tokens_issued: table.add_default("sidegate_tokens_issued_total"),
+            tokens_revoked: table.add_default("sidegate_tokens_revoked_total"),
+            connections: table.add_default("sidegate_connections"),
+            connections_accepted: table.add_default("sidegate_connections_accepted_total"),
+            connections_closed_for_room: table
+                .add_default("sidegate_connections_closed_for_room_total"),
+            connections_refused_per_ip: table
+                .add_default("sidegate_connections_refused_per_ip_total"),
+            log_lines_dropped: table.add_default("sidegate_log_lines_dropped_total"),
+            registry: table.0,
         })
     }
 
-    /// The handles of one route, resolved once so that counting a request is adding to atomics.
-    #[must_use]
-    pub fn route(&self, name: &str) -> RouteMetrics {
-        let route = labels([("route", name)]);
-        RouteMetrics {
-            name: Arc::from(name),
-            forwarded: self
-                .requests
-                .get_or_create(&labels([("route", name), ("outcome", "forwarded")]))
-                .clone(),
-            requests: self.requests.clone(),
-            duration: self.durations.get_or_create(&route).clone(),
-            upstream: self.upstream_durations.get_or_create(&route).clone(),
-        }
+    /// `source` is called before each scrape, to set what others own.
+    pub fn at_scrape(&self, source: impl Fn(&Self) + Send + Sync + 'static) {
+        let mut sources = self.sources.lock().unwrap_or_else(PoisonError::into_inner);
+        sources.push(Box::new(source));
     }
 
-    /// Counts a refusal that observe mode turned into forwarding.
-    pub fn observed(&self, word: &str) {
-        self.observed
-            .get_or_create(&labels([("error", word)]))
-            .inc();
-    }
-
-    /// Counts a request over a limit; `mode` is `enforce` or `shadow`.
-    pub fn rate_limited(&self, limit: &str, mode: &str) {
-        self.rate_limited
-            .get_or_create(&labels([("limit", limit), ("mode", mode)]))
-            .inc();
-    }
-
-    /// Says how many keys a limit keeps apart, and how often a key had to share a bucket so far.
-    pub fn limit_size(&self, limit: &str, keys: usize, overflowed: u64) {
-        let label = labels([("limit", limit)]);
-        let keys = i64::try_from(keys).unwrap_or(i64::MAX);
-        self.limit_keys.get_or_create(&label).set(keys);
-        raise(&*self.limit_overflows.get_or_create(&label), overflowed);
-    }
-
-    /// Counts a token read from the store.
-    pub fn store_read(&self, ok: bool) {
-        let result = if ok { "ok" } else { "failed" };
-        self.store_reads
-            .get_or_create(&labels([("result", result)]))
-            .inc();
-    }
-
-    /// Says whether the store answers.
-    pub fn store_is_up(&self, up: bool) {
-        self.store_up.set(i64::from(up));
-    }
-
-    /// Asks `source` each time before metrics are rendered.
-    pub fn ask(&self, source: impl Fn(&Self) + Send + Sync + 'static) {
-        self.sources
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .push(Box::new(source));
-    }
-
-    /// All metrics in Prometheus' text form.
+    /// All metrics in Prometheus' text format.
     #[must_use]
     pub fn render(&self) -> String {
-        for source in &*self.sources.lock().unwrap_or_else(PoisonError::into_inner) {
+        let sources = self.sources.lock().unwrap_or_else(PoisonError::into_inner);
+        for source in sources.iter() {
             source(self);
         }
+        drop(sources);
         let mut text = String::new();
-        // Writing to a string does not fail.
-        let _ = encode(&mut text, &self.registry);
+        // Writing to a String does not fail.
+        let _ = prometheus_text::encode(&mut text, &self.registry);
         text
     }
-}
 
-/// Brings a counter up to a total that is counted elsewhere.
-pub fn raise(counter: &Counter, total: u64) {
-    let missing = total.saturating_sub(counter.get());
-    counter.inner().fetch_add(missing, Ordering::Relaxed);
-}
-
-/// The handles of one route.
-#[derive(Clone)]
-pub struct RouteMetrics {
-    name: Arc<str>,
-    forwarded: Counter,
-    requests: Family<Labels, Counter>,
-    duration: Histogram,
-    upstream: Histogram,
-}
-
-impl RouteMetrics {
-    /// Counts a request that a backend answered.
-    pub fn forwarded(&self) {
-        self.forwarded.inc();
+    /// The counters of one route.
+    #[must_use]
+    pub fn route(&self, name: &str) -> RouteMetrics {
+        let route: Arc<str> = name.into();
+        let labels = [("route", Arc::clone(&route))];
+        RouteMetrics(Arc::new(OfRoute {
+            forwarded: outcome_of(&self.requests, &route, "forwarded"),
+            own_endpoint: OnceLock::new(),
+            client_gone: OnceLock::new(),
+            refused: Default::default(),
+            requests: self.requests.clone(),
+            request_duration: self.request_duration.get_or_create_owned(&labels),
+            upstream_duration: self.upstream_duration.get_or_create_owned(&labels),
+            route,
+        }))
     }
 
-    /// Counts one that ended otherwise.
-    pub fn ended(&self, outcome: &str) {
-        self.requests
-            .get_or_create(&labels([("route", &self.name), ("outcome", outcome)]))
-            .inc();
+    /// A request over the limit of this name; `shadow` if it was only counted.
+    pub fn rate_limited(&self, limit: &str, shadow: bool) {
+        let mode = if shadow { "shadow" } else { "enforce" };
+        let labels = [("limit", limit.into()), ("mode", mode.into())];
+        self.rate_limited.get_or_create(&labels).inc();
     }
 
-    /// Notes how long a request took, and how long its backend.
-    pub fn took(&self, whole: Duration, upstream: Option<Duration>) {
-        self.duration.observe(whole.as_secs_f64());
-        if let Some(upstream) = upstream {
-            self.upstream.observe(upstream.as_secs_f64());
-        }
+    /// A refusal that observe mode turned into forwarding.
+    pub fn observed(&self, word: Word) {
+        let make = || {
+            self.observed
+                .get_or_create_owned(&[("error", word.as_str().into())])
+        };
+        self.observed_words[word as usize].get_or_init(make).inc();
+    }
+
+    /// How many keys a limit keeps apart, and how often keys had to share.
+    pub fn limit_size(&self, limit: &str, keys: usize, shared: u64) {
+        let labels = [("limit", limit.into())];
+        let keys = i64::try_from(keys).unwrap_or(i64::MAX);
+        self.limit_keys.get_or_create(&labels).set(keys);
+        set_counter(&self.limit_keys_shared.get_or_create(&labels), shared);
+    }
+}
+
+/// Sets a counter that somebody else counts.
+pub fn set_counter(counter: &Counter, value: u64) {
+    counter.inner().store(value, Ordering::Relaxed);
+}
+
+/// Registers metrics under the names and meanings of [`TABLE`].
+struct Table(Registry);
+
+impl Table {
+    fn add_default<M: Metric + Default + Clone>(&mut self, name: &'static str) -> M {
+        let metric = M::default();
+        self.add(name, metric.clone());
+        metric
+    }
+
+    fn add(&mut self, name: &'static str, metric: impl Metric) {
+        let meaning = TABLE.iter().find(|meaning| meaning.name == name);
+        let help = meaning.map_or("", |meaning| meaning.help);
+        // The encoder appends what the type demands.
+        let suffix = match EncodeMetric::metric_type(&metric) {
+            MetricType::Counter => "_total",
+            MetricType::Info => "_info",
+            _ => "",
+        };
+        let stem = name.strip_suffix(suffix).unwrap_or(name);
+        self.0.register(stem, help, metric);
+    }
+}
+
+/// Upper bounds of the latency buckets in microseconds: half a millisecond to a minute.
+const BOUNDS_MICROS: [u64; 16] = [
+    500, 1_000, 2_500, 5_000, 10_000, 25_000, 50_000, 100_000, 250_000, 500_000, 1_000_000,
+    2_500_000, 5_000_000, 10_000_000, 30_000_000, 60_000_000,
+];
+
+/// A histogram of durations made of atomics: prometheus-client's own takes a lock for each value.
+#[derive(Clone, Debug, Default)]
+struct Latency(Arc<Buckets>);
+
+#[derive(Debug, Default)]
+struct Buckets {
+    counts: [AtomicU64; BOUNDS_MICROS.len() + 1],
+    sum_nanos: AtomicU64,
+}
+
+impl Latency {
+    fn observe(&self, span: Duration) {
+        let nanos = u64::try_from(span.as_nanos()).unwrap_or(u64::MAX);
+        let bucket = BOUNDS_MICROS.partition_point(|bound| bound * 1000 < nanos);
+        self.0.counts[bucket].fetch_add(1, Ordering::Relaxed);
+        self.0.sum_nanos.fetch_add(nanos, Ordering::Relaxed);
+    }
+}
+
+impl TypedMetric for Latency {
+    const TYPE: MetricType = MetricType::Histogram;
+}
+
+impl EncodeMetric for Latency {
+    fn encode(&self, mut encoder: MetricEncoder<'_>) -> Result<(), std::fmt::Error> {
+        let bounds = BOUNDS_MICROS.iter().map(|micros| *micros as f64 / 1e6);
+        let counts = self.0.counts.iter().map(|n| n.load(Ordering::Relaxed));
+        let buckets: Vec<_> = bounds.chain([f64::INFINITY]).zip(counts).collect();
+        let count = buckets.iter().map(|(_, count)| count).sum();
+        let sum = self.0.sum_nanos.load(Ordering::Relaxed) as f64 / 1e9;
+        encoder.encode_histogram::<NoLabelSet>(sum, count, &buckets, None)
+    }
+
+    fn metric_type(&self) -> MetricType {
+        Self::TYPE
     }
 }
 
 #[cfg(test)]
 mod tests {
+    use std::collections::{BTreeMap, BTreeSet};
+
     use super::*;
 
-    /// Every metric with a sample.
-    fn exported() -> String {
+    /// One sample of everything.
+    fn touched() -> Arc<Metrics> {
         let metrics = Metrics::new();
-        let route = metrics.route("/");
-        route.forwarded();
-        route.ended("missing_token");
-        route.took(Duration::from_millis(3), Some(Duration::from_millis(2)));
-        metrics.observed("missing_token");
-        metrics.rate_limited("per-client", "shadow");
+        metrics.rate_limited("per-client", true);
         metrics.limit_size("per-client", 3, 4);
-        metrics.store_read(true);
-        metrics.render()
+        metrics.observed(Word::InvalidSudo);
+        metrics.route("/").forwarded();
+        metrics
     }
 
     #[test]
-    fn the_table_and_what_is_exported_are_the_same() {
-        let text = exported();
-        let mut typed: Vec<(String, String)> = text
-            .lines()
-            .filter_map(|line| line.strip_prefix("# TYPE ")?.split_once(' '))
-            .map(|(name, kind)| (name.to_owned(), kind.to_owned()))
-            .collect();
-        let mut table: Vec<_> = TABLE
-            .iter()
-            .map(|one| {
-                let name = one.name.strip_suffix("_total").unwrap_or(one.name);
-                (name.to_owned(), one.kind.to_owned())
-            })
-            .collect();
-        typed.sort();
-        table.sort();
-        assert_eq!(typed, table);
-        for one in TABLE {
-            let is_sample = |line: &&str| {
-                let rest = line.strip_prefix(one.name);
-                rest.is_some_and(|rest| rest.starts_with(['{', ' ', '_']))
-            };
-            let sample = text.lines().find(is_sample);
-            let sample = sample.unwrap_or_else(|| panic!("no sample of {}", one.name));
-            for label in one.labels {
-                assert!(
-                    sample.contains(&format!("{label}=\"")),
-                    "{sample} lacks {label}"
-                );
+    fn the_table_is_what_is_exported() {
+        let text = touched().render();
+        let mut exported: BTreeMap<&str, (&str, BTreeSet<&str>)> = BTreeMap::new();
+        let mut current = "";
+        for line in text.lines() {
+            if let Some(typed) = line.strip_prefix("# TYPE ") {
+                let (name, kind) = typed.split_once(' ').unwrap();
+                current = name;
+                exported.insert(name, (kind, BTreeSet::new()));
+            } else if let Some(help) = line.strip_prefix("# HELP ") {
+                assert!(help.split_once(' ').unwrap().1.len() > 10, "{help}");
+            } else if let Some((_, labels)) = line.split_once('{') {
+                let labels = labels.rsplit_once('}').unwrap().0;
+                let names = labels
+                    .split(',')
+                    .map(|label| label.split('=').next().unwrap());
+                exported
+                    .get_mut(current)
+                    .unwrap()
+                    .1
+                    .extend(names.filter(|name| *name != "le"));
             }
         }
+        let expected = TABLE.iter().map(|one| {
+            let labels = one.labels.iter().copied().collect::<BTreeSet<_>>();
+            (one.name, (one.kind, labels))
+        });
+        assert_eq!(exported, expected.collect());
     }
 
     #[test]
-    fn names_follow_the_rules_of_prometheus() {
-        for one in TABLE {
-            assert!(one.name.starts_with("sidegate_"), "{}", one.name);
-            assert_eq!(
-                one.kind == "counter",
-                one.name.ends_with("_total"),
-                "{}",
-                one.name
-            );
-            assert_eq!(
-                one.kind == "histogram",
-                one.name.ends_with("_duration_seconds"),
-                "{}",
-                one.name
-            );
+    fn words_stand_where_their_number_says() {
+        for (at, word) in Word::ALL.into_iter().enumerate() {
+            assert_eq!(word as usize, at);
         }
     }
 
     #[test]
-    fn a_counter_counted_elsewhere_never_goes_back() {
-        let counter = Counter::default();
-        raise(&counter, 5);
-        raise(&counter, 3);
-        raise(&counter, 9);
-        assert_eq!(counter.get(), 9);
+    fn requests_count_by_route_and_outcome() {
+        let metrics = Metrics::new();
+        let route = metrics.route("api \"x\"");
+        route.forwarded();
+        route.refused(Word::InvalidToken);
+        metrics.route("api \"x\"").refused(Word::InvalidToken);
+        metrics.route(NO_ROUTE).own_endpoint();
+        let text = metrics.render();
+        for line in [
+            r#"sidegate_requests_total{route="api \"x\"",outcome="forwarded"} 1"#,
+            r#"sidegate_requests_total{route="api \"x\"",outcome="invalid_token"} 2"#,
+            r#"sidegate_requests_total{route="-",outcome="own_endpoint"} 1"#,
+        ] {
+            assert!(text.contains(line), "{line} in {text}");
+        }
+        assert!(
+            !text.contains("no_route"),
+            "words never seen are not exported"
+        );
     }
 
     #[test]
-    fn sources_are_asked_before_rendering() {
+    fn a_latency_falls_into_its_bucket() {
         let metrics = Metrics::new();
-        metrics.ask(|metrics| {
-            metrics.connections.set(12);
+        let route = metrics.route("/");
+        route.took(Duration::from_micros(500), None);
+        route.took(Duration::from_micros(501), Some(Duration::from_secs(61)));
+        let text = metrics.render();
+        for line in [
+            r#"sidegate_request_duration_seconds_bucket{route="/",le="0.0005"} 1"#,
+            r#"sidegate_request_duration_seconds_bucket{route="/",le="0.001"} 2"#,
+            r#"sidegate_request_duration_seconds_bucket{route="/",le="+Inf"} 2"#,
+            r#"sidegate_request_duration_seconds_count{route="/"} 2"#,
+            r#"sidegate_upstream_duration_seconds_bucket{route="/",le="60"} 0"#,
+            r#"sidegate_upstream_duration_seconds_sum{route="/"} 61"#,
+        ] {
+            assert!(text.contains(line), "{line} in {text}");
+        }
+    }
+
+    #[test]
+    fn what_others_own_is_set_at_each_scrape() {
+        let metrics = Metrics::new();
+        metrics.at_scrape(|metrics| {
+            metrics.cached_tokens.set(7);
+            set_counter(&metrics.log_lines_dropped, 9);
         });
-        assert!(metrics.render().contains("\nsidegate_connections 12\n"));
+        let text = metrics.render();
+        assert!(text.contains("\nsidegate_cached_tokens 7\n"));
+        assert!(text.contains("\nsidegate_log_lines_dropped_total 9\n"));
     }
 }

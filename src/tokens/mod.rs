@@ -5,6 +5,8 @@
 pub mod cache;
 pub mod format;
 pub mod issue;
+#[cfg(test)]
+pub(crate) mod tests_support;
 pub mod verify;
 
 use std::fmt;

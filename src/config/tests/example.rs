@@ -1,3 +1,5 @@
+//! The example file and the defaults are the same.
+
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 

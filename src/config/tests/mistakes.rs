@@ -1,3 +1,5 @@
+//! Every mistake is told, with its place and its mend.
+
 use std::path::Path;
 
 use super::super::{Config, load};

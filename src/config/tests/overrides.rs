@@ -1,3 +1,5 @@
+//! Variables over the file.
+
 use std::net::SocketAddr;
 
 use super::super::Config;

@@ -1,3 +1,5 @@
+//! Nothing that is read can end the process.
+
 use std::path::Path;
 
 use proptest::prelude::*;

@@ -1,3 +1,5 @@
+//! What each table means.
+
 use std::time::Duration;
 
 use super::{mistakes, read, read_env};

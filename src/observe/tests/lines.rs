@@ -1,19 +1,32 @@
-//! What the log promises, also to those who read it slowly.
+//! What the writer of lines promises, with outputs that hang, fail and tear.
 
-use std::net::{IpAddr, Ipv4Addr};
 use std::sync::mpsc;
 
-use serde_json::{Value, json};
-
 use super::*;
-use crate::observe::access::CredentialKind;
 
+/// Keeps what is written; each write waits for a permit while `held`.
 #[derive(Clone, Default)]
-struct Kept(Arc<Mutex<Vec<u8>>>);
+struct Output {
+    seen: Arc<Mutex<Vec<u8>>>,
+    gate: Arc<(Mutex<bool>, Condvar)>,
+}
 
-impl Write for Kept {
+impl Output {
+    fn hold(&self, held: bool) {
+        *self.gate.0.lock().unwrap() = held;
+        self.gate.1.notify_all();
+    }
+
+    fn text(&self) -> String {
+        String::from_utf8(self.seen.lock().unwrap().clone()).unwrap()
+    }
+}
+
+impl Write for Output {
     fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
-        self.0.lock().unwrap().extend_from_slice(bytes);
+        let held = self.gate.0.lock().unwrap();
+        drop(self.gate.1.wait_while(held, |held| *held).unwrap());
+        self.seen.lock().unwrap().extend_from_slice(bytes);
         Ok(bytes.len())
     }
     fn flush(&mut self) -> std::io::Result<()> {
@@ -21,148 +34,141 @@ impl Write for Kept {
     }
 }
 
-impl Kept {
-    fn lines(&self) -> Vec<Value> {
-        let text = String::from_utf8(self.0.lock().unwrap().clone()).unwrap();
-        text.lines()
-            .map(|line| serde_json::from_str(line).unwrap())
-            .collect()
+fn event(name: &'static str) -> AuditLine<'static> {
+    AuditLine {
+        event: name,
+        ..AuditLine::default()
     }
 }
 
-/// Takes nothing until it is told to.
-struct Stuck(mpsc::Receiver<()>, Kept);
-
-impl Write for Stuck {
-    fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
-        let _ = self.0.recv();
-        self.1.write(bytes)
-    }
-    fn flush(&mut self) -> std::io::Result<()> {
-        Ok(())
-    }
-}
-
-fn line(path: &str) -> AccessLine<'_> {
-    AccessLine {
-        wall_micros: 1_700_000_000_000_000,
-        request_id: "id-1",
-        client_ip: IpAddr::V4(Ipv4Addr::LOCALHOST),
-        method: "GET",
-        path,
-        route: None,
-        status: 200,
-        credential: CredentialKind::None,
-        client_id: None,
-        token_id: None,
-        sudo: None,
-        tenant: None,
-        request_bytes: 0,
-        response_bytes: 2,
-        duration: Duration::from_micros(1_234),
-        upstream: None,
-        error: None,
-        observed: None,
-        limit: None,
-        limit_ns: None,
-    }
-}
-
-#[test]
-fn an_access_line_has_every_member_of_the_contract_and_no_other() {
-    let kept = Kept::default();
-    let lines = Lines::to(kept.clone(), Format::Json);
-    lines.access(&line("/a"));
-    lines.access(&AccessLine {
-        route: Some("/"),
-        credential: CredentialKind::Query,
-        client_id: Some("demo"),
-        token_id: Some(7),
-        sudo: Some("uid:1"),
-        tenant: Some("id:2"),
-        upstream: Some(Duration::from_millis(3)),
-        error: Some("rate_limited"),
-        limit: Some("per-client"),
-        limit_ns: Some(99),
-        ..line("/b")
+fn filler(lines: &Lines) {
+    lines.push(Kind::Access, |_, out| {
+        out.resize(64 << 10, b'x');
+        out.push(b'\n');
     });
-    lines.flush();
-    let expected = json!([{
-        "time": "2023-11-14T22:13:20.000000Z", "kind": "access", "request_id": "id-1",
-        "client_ip": "127.0.0.1", "method": "GET", "path": "/a", "route": null, "status": 200,
-        "credential": "none", "client_id": null, "token_id": null, "sudo": null, "tenant": null,
-        "request_bytes": 0, "response_bytes": 2, "duration_ms": 1.234, "upstream_ms": null,
-        "error": null, "limit": null, "limit_ns": null,
-    }, {
-        "time": "2023-11-14T22:13:20.000000Z", "kind": "access", "request_id": "id-1",
-        "client_ip": "127.0.0.1", "method": "GET", "path": "/b", "route": "/", "status": 200,
-        "credential": "query", "client_id": "demo", "token_id": 7, "sudo": "uid:1", "tenant": "id:2",
-        "request_bytes": 0, "response_bytes": 2, "duration_ms": 1.234, "upstream_ms": 3.0,
-        "error": "rate_limited", "limit": "per-client", "limit_ns": 99,
-    }]);
-    assert_eq!(Value::Array(kept.lines()), expected);
 }
 
 #[test]
-fn what_a_client_sends_cannot_forge_a_second_line() {
-    for format in [Format::Json, Format::Text] {
-        let kept = Kept::default();
-        let lines = Lines::to(kept.clone(), format);
-        let forged = "/\n{\"kind\":\"audit\"}\r\u{85}\u{2028}\u{1b}[2J";
-        lines.access(&AccessLine {
-            method: "X\ny",
-            client_id: Some(forged),
-            sudo: Some(forged),
-            ..line(forged)
-        });
-        lines.audit(&AuditLine {
-            event: "sudo",
-            sudo: Some(forged),
-            ..AuditLine::default()
-        });
-        lines.flush();
-        let text = String::from_utf8(kept.0.lock().unwrap().clone()).unwrap();
-        let controls = text
-            .chars()
-            .filter(|c| c.is_control() || *c == '\u{2028}')
-            .count();
-        let method = usize::from(format == Format::Text); // a method is a token: hyper lets no control pass
-        assert_eq!(controls, 2 + method, "{text:?}");
+fn lines_come_out_in_order_and_flush_waits_for_them() {
+    let output = Output::default();
+    let lines = Lines::to(output.clone(), Format::Text);
+    for name in ["one", "two", "three"] {
+        lines.audit(&event(name));
     }
+    lines.flush();
+    let text = output.text();
+    let names: Vec<_> = text
+        .lines()
+        .filter_map(|line| line.rsplit(' ').next())
+        .collect();
+    assert_eq!(names, ["one", "two", "three"]);
+    assert_eq!(lines.dropped(), 0);
+    lines.flush();
 }
 
 #[test]
-fn a_stuck_reader_costs_access_lines_which_are_counted_and_never_the_audit_ones() {
-    let (go, stuck) = mpsc::channel();
-    let kept = Kept::default();
-    let lines = Lines::to(Stuck(stuck, kept.clone()), Format::Json);
-    let long = "/".repeat(64 << 10);
-    for _ in 0..200 {
-        lines.access(&line(&long)); // returns at once, though nobody reads
+fn an_output_that_hangs_blocks_nobody_and_costs_access_lines_before_audit_lines() {
+    let output = Output::default();
+    output.hold(true);
+    let lines = Lines::to(output.clone(), Format::Text);
+    for _ in 0..1_000 {
+        filler(&lines);
+    }
+    assert!(lines.dropped() > 900);
+    let before = lines.dropped();
+    for _ in 0..100 {
+        lines.audit(&event("kept"));
+    }
+    assert_eq!(lines.dropped(), before);
+    output.hold(false);
+    lines.flush();
+    assert_eq!(output.text().matches("AUDIT kept").count(), 100);
+}
+
+#[test]
+fn audit_lines_are_bounded_too() {
+    let output = Output::default();
+    output.hold(true);
+    let lines = Lines::to(output.clone(), Format::Text);
+    for _ in 0..200_000 {
+        lines.audit(&event("flood"));
     }
     assert!(lines.dropped() > 0);
-    for _ in 0..100 {
-        lines.audit(&AuditLine {
-            event: "sudo",
-            ..AuditLine::default()
-        });
-    }
-    let dropped = lines.dropped();
-    drop(go); // from now on writes pass
-    lines.flush();
-    let written = kept.lines();
-    let of_kind = |kind: &str| written.iter().filter(|line| line["kind"] == kind).count();
-    assert_eq!(of_kind("audit"), 100);
-    assert_eq!(of_kind("access") as u64, 200 - dropped);
+    output.hold(false);
 }
 
 #[test]
-fn a_line_said_while_the_writer_gathers_is_written_too() {
-    let kept = Kept::default();
-    let lines = Lines::to(kept.clone(), Format::Json);
-    for round in 1..=3 {
-        lines.access(&line("/a"));
-        lines.flush();
-        assert_eq!(kept.lines().len(), round);
+fn a_lone_line_comes_out_without_a_flush() {
+    struct Announcing(mpsc::Sender<Vec<u8>>);
+    impl Write for Announcing {
+        fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
+            let _ = self.0.send(bytes.to_vec());
+            Ok(bytes.len())
+        }
+        fn flush(&mut self) -> std::io::Result<()> {
+            Ok(())
+        }
     }
+    let (sender, written) = mpsc::channel();
+    let lines = Lines::to(Announcing(sender), Format::Text);
+    for name in ["first", "second"] {
+        lines.audit(&event(name));
+        let line = written.recv_timeout(Duration::from_secs(10)).unwrap();
+        assert!(String::from_utf8(line).unwrap().contains(name));
+    }
+}
+
+#[test]
+fn the_last_owner_to_go_leaves_nothing_unwritten() {
+    struct Telling(Output, mpsc::Sender<()>);
+    impl Write for Telling {
+        fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
+            self.0.write(bytes)
+        }
+        fn flush(&mut self) -> std::io::Result<()> {
+            Ok(())
+        }
+    }
+    impl Drop for Telling {
+        fn drop(&mut self) {
+            let _ = self.1.send(());
+        }
+    }
+    let output = Output::default();
+    let (sender, ended) = mpsc::channel();
+    let lines = Lines::to(Telling(output.clone(), sender), Format::Text);
+    lines.audit(&event("last"));
+    drop(lines);
+    ended.recv_timeout(Duration::from_secs(10)).unwrap();
+    assert!(output.text().contains("last"));
+}
+
+#[test]
+fn a_line_torn_by_a_failed_write_does_not_swallow_the_next() {
+    /// Takes ten bytes, then fails once, then works.
+    struct Tearing(Output, usize);
+    impl Write for Tearing {
+        fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
+            self.1 += 1;
+            match self.1 {
+                1 => self.0.write(&bytes[..10]),
+                2 => Err(ErrorKind::StorageFull.into()),
+                _ => self.0.write(bytes),
+            }
+        }
+        fn flush(&mut self) -> std::io::Result<()> {
+            Ok(())
+        }
+    }
+    let output = Output::default();
+    let lines = Lines::to(Tearing(output.clone(), 0), Format::Json);
+    lines.audit(&event("torn"));
+    lines.flush();
+    assert_eq!(lines.dropped(), 1);
+    lines.audit(&event("whole"));
+    lines.flush();
+    let text = output.text();
+    let last = text.lines().last().unwrap();
+    let read: serde_json::Value = serde_json::from_str(last).unwrap();
+    assert_eq!(read["event"], "whole");
 }

@@ -1,3 +1,5 @@
+//! One connection: its times, its ends, what stays in flight.
+
 use futures_util::future::BoxFuture;
 use http::StatusCode;
 use http_body_util::BodyExt as _;

@@ -1,3 +1,5 @@
+//! Heads with two readings, sent as bytes: refused here or by the HTTP library.
+
 use futures_util::future::BoxFuture;
 use http::{Request, Response};
 use http_body_util::BodyExt as _;

@@ -1,3 +1,5 @@
+//! Accept loops: bounds, back-off, and how they end.
+
 use std::io::{ErrorKind, Read as _, Write as _};
 use std::net::TcpStream as Socket;
 use std::time::Duration;

@@ -134,7 +134,7 @@ impl Builder {
         let log = Log::default();
         let lines = Lines::to(log.clone(), observe::settings::Format::Json);
         let options = Options {
-            runtime_directory: Some(self.folder.path().to_owned()),
+            runtime_directory: Some(self.folder.path().into()),
             lines,
             clock: self.clock.clone(),
         };
