@@ -11,7 +11,9 @@
 mod architecture;
 mod cli;
 mod cli_running;
+mod deploy;
 mod desk;
 mod harness;
+mod readme;
 mod real_software;
 mod smoke;

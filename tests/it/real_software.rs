@@ -155,9 +155,7 @@ async fn prometheus_ui_and_api_work_unmodified_behind_the_sidecar() {
         call.clone()
             .header("content-type", "application/x-www-form-urlencoded")
     };
-    let answer = as_form(&through)
-        .post("/api/v1/query", form.clone())
-        .await;
+    let answer = as_form(&through).post("/api/v1/query", form.clone()).await;
     answer.expect_status(200);
     assert_same(
         "a long query",
@@ -285,7 +283,13 @@ struct Pusher {
 }
 
 impl Pusher {
-    async fn send(&self, method: Method, target: &str, length: Option<u64>, body: Body) -> Streamed {
+    async fn send(
+        &self,
+        method: Method,
+        target: &str,
+        length: Option<u64>,
+        body: Body,
+    ) -> Streamed {
         let stream = tokio::net::TcpStream::connect(self.addr).await.unwrap();
         let (mut sender, connection) = hyper::client::conn::http1::handshake(TokioIo::new(stream))
             .await
@@ -424,10 +428,7 @@ async fn a_registry_blob_of_200_mib_goes_up_and_down_byte_for_byte_in_flat_memor
 
     // In one piece, with its length.
     let whole = blob_digest(2);
-    let target = with(
-        &pusher.begin("big/whole").await,
-        &format!("digest={whole}"),
-    );
+    let target = with(&pusher.begin("big/whole").await, &format!("digest={whole}"));
     let stored = pusher
         .send(Method::PUT, &target, Some(size), blob(2))
         .await
@@ -505,7 +506,10 @@ async fn python_calls(script: &str) {
     let (_echo, gate) = before_echo(&folder).await;
     let mut command = Command::new("python3");
     command
-        .arg(format!("{}/tests/it/real/{script}", env!("CARGO_MANIFEST_DIR")))
+        .arg(format!(
+            "{}/tests/it/real/{script}",
+            env!("CARGO_MANIFEST_DIR")
+        ))
         .args([&format!("http://{}", gate.addr), "demo-app", SECRET]);
     assert_eq!(run_well(command).await, "ok\n");
 }
@@ -530,7 +534,9 @@ async fn curl_gets_a_token_by_form_or_query_uploads_and_waits_for_100_continue()
     let base = format!("http://{}", gate.addr);
     let curl = async |arguments: &[&str]| {
         let mut command = Command::new("curl");
-        command.args(["-sS", "--max-time", "10", "-q"]).args(arguments);
+        command
+            .args(["-sS", "--max-time", "10", "-q"])
+            .args(arguments);
         run_well(command).await
     };
     let tokens = format!("{base}/api/oauth2/server/tokens");

@@ -152,7 +152,7 @@ pub struct Served {
     pub addr: SocketAddr,
     pub admin: SocketAddr,
     config: PathBuf,
-    _folder: TempDir,
+    folder: TempDir,
 }
 
 impl Served {
@@ -185,7 +185,7 @@ impl Served {
             addr,
             admin,
             config,
-            _folder: folder,
+            folder,
         }
     }
 
@@ -200,6 +200,16 @@ impl Served {
     pub async fn token(&self, client: &str) -> String {
         let command = self.command(&["token", "issue", "--client", client]);
         run_well(command).await.trim_end().to_owned()
+    }
+
+    /// The folder with its configuration, its store and its log.
+    pub fn folder(&self) -> &Path {
+        self.folder.path()
+    }
+
+    /// A caller of its admin listener.
+    pub fn admin(&self) -> Call {
+        Call::to(self.admin)
     }
 
     /// A caller without a token.
