@@ -227,7 +227,7 @@ async fn the_steps_in_front_of_ones_own_service_work_as_written() {
     for same in ["token_type", "expires_in", "scope"] {
         assert_eq!(issued[same], shown[same]);
     }
-    assert!(said[2].contains("X-Auth-User-Id"), "{}", said[2]);
+    assert!(said[2].contains("x-auth-user-id: 42"), "{}", said[2]);
 
     assert_eq!(serve.end_by("TERM").await, Some(0));
 }
@@ -277,7 +277,7 @@ fn the_table_of_metrics_is_the_one_that_the_program_exports() {
                 one.name.to_owned(),
                 one.kind.to_owned(),
                 one.labels.join(" "),
-                one.meaning.to_owned(),
+                one.help.to_owned(),
             )
         })
         .collect();

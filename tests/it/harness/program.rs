@@ -225,13 +225,13 @@ impl Served {
     }
 }
 
-/// The addresses, if this log line tells them: `"listen":"[127.0.0.1:8080]"`.
+/// The addresses, if this log line tells them: `"fields":{"listen":"[127.0.0.1:8080]",…}`.
 fn serves(line: &str) -> Option<(SocketAddr, SocketAddr)> {
     let line: serde_json::Value = serde_json::from_str(line).ok()?;
     if line["message"] != "sidegate serves" {
         return None;
     }
-    let listen = line["listen"].as_str()?.trim_matches(['[', ']']);
-    let admin = line["admin"].as_str()?;
+    let listen = line["fields"]["listen"].as_str()?.trim_matches(['[', ']']);
+    let admin = line["fields"]["admin"].as_str()?;
     Some((listen.parse().ok()?, admin.parse().ok()?))
 }
