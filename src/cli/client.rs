@@ -2,9 +2,10 @@
 
 use std::time::Duration;
 
-use serde_json::{Value, json};
+use serde_json::json;
 
 use super::audit;
+use super::client_list::{self, List, joined};
 use super::failure::Failure;
 use super::place::{OpenStore, Place, block_on};
 use super::{help, output, values};
@@ -20,7 +21,8 @@ use crate::observe::audit::AuditLine;
 ///
 /// Clients are registered in `[[clients]]` of the configuration or, by these commands, in the store;
 /// one of the file shadows one of the same id in the store. A change holds when the command returns:
-/// every sidecar of this host that uses the store has applied it.
+/// every sidecar of this host that uses the store has applied it. When standard error is no terminal,
+/// the change is also written there as a line of the audit log.
 #[derive(Debug, clap::Subcommand)]
 #[command(after_long_help = help!(
     "  sidegate client add reports --scope read\n  \
@@ -69,18 +71,6 @@ pub(super) struct Add {
     json: bool,
 }
 
-/// List all clients, without their secrets
-#[derive(Debug, clap::Args)]
-#[command(after_long_help = help!(
-    "  sidegate client list\n  \
-       sidegate client list --json | jq -r '.[].client_id'"
-))]
-pub(super) struct List {
-    /// Print one JSON array of objects
-    #[arg(long)]
-    json: bool,
-}
-
 /// Remove a client of the store, and revoke all its tokens
 #[derive(Debug, clap::Args)]
 #[command(after_long_help = help!("  sidegate client remove reports"))]
@@ -119,7 +109,7 @@ pub(super) fn run(command: Command, place: &Place) -> Result<(), Failure> {
     block_on(async {
         match command {
             Command::Add(arguments) => add(arguments, &config).await,
-            Command::List(arguments) => list(&arguments, &config).await,
+            Command::List(arguments) => client_list::run(&arguments, &config).await,
             Command::Remove(arguments) => remove(&arguments.id, &config).await,
             Command::RotateSecret(arguments) => rotate(&arguments, &config).await,
         }
@@ -154,18 +144,19 @@ async fn add(arguments: Add, config: &Config) -> Result<(), Failure> {
     }
     inserted?;
     store.wait_until_heard().await;
-    audit::write(
-        config,
-        &AuditLine {
-            event: "client_added",
-            client_id: Some(id.as_str()),
-            ..audit::by_command(now)
-        },
-    );
+    let happened = |event| AuditLine {
+        event,
+        client_id: Some(id.as_str()),
+        ..audit::by_command(now)
+    };
+    audit::write(config, &happened("client_added"));
     if let Err(error) = show(&id, shown.as_ref(), arguments.json) {
         // A client whose secret nobody has is of no use, and would be in the way of another try.
         let undone = store.stores.clients.remove(&id, now).await.is_ok();
-        store.wait_until_heard().await;
+        if undone {
+            store.wait_until_heard().await;
+            audit::write(config, &happened("client_removed"));
+        }
         store.close().await;
         return Err(lost(&error, undone, &id));
     }
@@ -258,90 +249,6 @@ fn may(client: &Client) -> String {
         text.push_str(&format!(", sudo {}", joined(client.sudo.patterns())));
     }
     text
-}
-
-fn joined<'a>(texts: impl Iterator<Item = &'a str>) -> String {
-    texts.collect::<Vec<_>>().join(" ")
-}
-
-async fn list(arguments: &List, config: &Config) -> Result<(), Failure> {
-    let mut clients = config.clients.clone();
-    if let Some(store) = OpenStore::if_there(config).await? {
-        clients.extend(store.stores.clients.list().await?);
-        store.close().await;
-    }
-    // A stable sort: one of the file stays before the one that it shadows.
-    clients.sort_by(|a, b| a.id.cmp(&b.id));
-    let shadowed = |client: &Client| client.origin == Origin::Store && in_file(config, &client.id);
-    if arguments.json {
-        let objects = clients
-            .iter()
-            .map(|client| object(client, shadowed(client)));
-        return output::json(&Value::Array(objects.collect()));
-    }
-    let rows: Vec<_> = clients
-        .iter()
-        .map(|client| row(client, shadowed(client)))
-        .collect();
-    output::table(
-        &["CLIENT", "ORIGIN", "SCOPES", "TENANTS", "SUDO", "SECRETS"],
-        &rows,
-        "there are no clients; `sidegate client add ID` adds one",
-    )
-}
-
-fn object(client: &Client, shadowed: bool) -> Value {
-    let sudo: Vec<_> = match client.scopes.holds_sudo() {
-        true => client.sudo.patterns().collect(),
-        false => Vec::new(),
-    };
-    let secrets: Vec<_> = client
-        .secrets
-        .iter()
-        .map(|secret| json!({"ends": output::json_time(secret.expires)}))
-        .collect();
-    json!({
-        "client_id": client.id.as_str(),
-        "origin": origin(client),
-        "shadowed": shadowed,
-        "scopes": client.scopes.iter().collect::<Vec<_>>(),
-        "tenants": client.tenants.patterns().collect::<Vec<_>>(),
-        "sudo": sudo,
-        "rate_limits": client.rate_limits,
-        "secrets": secrets,
-        "created": output::json_time(client.created),
-    })
-}
-
-fn origin(client: &Client) -> &'static str {
-    match client.origin {
-        Origin::File => "file",
-        Origin::Store => "store",
-    }
-}
-
-fn row(client: &Client, shadowed: bool) -> Vec<String> {
-    let note = if shadowed { " (shadowed)" } else { "" };
-    let sudo = match client.scopes.holds_sudo() {
-        true => joined(client.sudo.patterns()),
-        false => String::new(),
-    };
-    let ends = client.secrets.iter().filter_map(|secret| secret.expires);
-    let ends: Vec<_> = ends
-        .map(|end| format!("one until {}", output::time(end)))
-        .collect();
-    let mut secrets = client.secrets.len().to_string();
-    if !ends.is_empty() {
-        secrets.push_str(&format!(", {}", ends.join(", ")));
-    }
-    vec![
-        client.id.to_string(),
-        format!("{}{note}", origin(client)),
-        client.scopes.to_string(),
-        joined(client.tenants.patterns()),
-        sudo,
-        secrets,
-    ]
 }
 
 async fn remove(id: &ClientId, config: &Config) -> Result<(), Failure> {

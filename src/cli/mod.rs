@@ -5,6 +5,7 @@
 mod audit;
 mod check;
 mod client;
+mod client_list;
 mod dev;
 mod drain;
 mod echo;

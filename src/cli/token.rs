@@ -22,7 +22,8 @@ const PAGE: u32 = 500;
 ///
 /// Only a hash of a token is kept, so no command can show one again: tokens are named by their public
 /// number. A change holds when the command returns: every sidecar of this host that uses the store
-/// has applied it.
+/// has applied it. When standard error is no terminal, the change is also written there as a line of
+/// the audit log.
 #[derive(Debug, clap::Subcommand)]
 #[command(after_long_help = help!(
     "  sidegate token issue --client reports --ttl 1h\n  \
@@ -126,19 +127,23 @@ async fn give(arguments: &Issue, config: &Config) -> Result<(), Failure> {
         .await
         .map_err(|error| Failure::unavailable(format!("no token was issued: {error}.")))?;
     store.wait_until_heard().await;
-    audit::write(
-        config,
-        &AuditLine {
-            event: "token_issued",
-            client_id: Some(client.id.as_str()),
-            token_id: Some(issued.id.0),
-            ..audit::by_command(now)
-        },
-    );
+    let scope = issued.scopes.to_string();
+    let happened = |event| AuditLine {
+        event,
+        client_id: Some(client.id.as_str()),
+        token_id: Some(issued.id.0),
+        scope: Some(&scope),
+        ..audit::by_command(now)
+    };
+    audit::write(config, &happened("token_issued"));
     if let Err(error) = show(&issued, arguments.json) {
         // Nobody has the token: it must not live on unseen.
-        let gone = store.stores.tokens.revoke(Revocation::Id(issued.id), now);
-        let gone = gone.await.is_ok();
+        let revocation = Revocation::Id(issued.id);
+        let gone = store.stores.tokens.revoke(revocation, now).await.is_ok();
+        if gone {
+            store.wait_until_heard().await;
+            audit::write(config, &happened("token_revoked"));
+        }
         store.close().await;
         let now = if gone { "was revoked" } else { "is lost" };
         return Err(Failure::other(format!(

@@ -211,6 +211,7 @@ impl Front {
             Ok(Err(_)) => return Err((Refusal::invalid_framing("the body broke off"), None)),
             Err(_) => return Err((Refusal::invalid_framing("the body took too long"), None)),
         };
+        record.read_body(body.len());
         let caller = Caller {
             ip,
             request_id: record.request_id.clone(),

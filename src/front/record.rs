@@ -89,6 +89,9 @@ pub(super) struct Record {
     told: Option<Told>,
     status: u16,
     error: Option<Word>,
+    /// Of a body that was read here.
+    request_bytes: u64,
+    /// Of a body that was streamed on.
     progress: Option<Arc<Progress>>,
     response_bytes: u64,
     upstream: Option<Duration>,
@@ -123,6 +126,7 @@ impl Record {
             told: None,
             status: CLIENT_GONE,
             error: None,
+            request_bytes: 0,
             progress: None,
             response_bytes: 0,
             upstream: None,
@@ -131,6 +135,10 @@ impl Record {
 
     pub(super) fn is_own_endpoint(&mut self) {
         self.own_endpoint = true;
+    }
+
+    pub(super) fn read_body(&mut self, bytes: usize) {
+        self.request_bytes = bytes as u64;
     }
 
     pub(super) fn forwarded(&mut self, progress: Option<Arc<Progress>>, took: Duration) {
@@ -240,7 +248,10 @@ impl Drop for Record {
                 .or_else(|| told?.token_id),
             sudo: self.trace.sudo.as_deref(),
             tenant: self.trace.tenant.as_deref(),
-            request_bytes: self.progress.as_ref().map_or(0, |body| body.bytes()),
+            request_bytes: self
+                .progress
+                .as_ref()
+                .map_or(self.request_bytes, |body| body.bytes()),
             response_bytes: self.response_bytes,
             duration,
             upstream: self.upstream,

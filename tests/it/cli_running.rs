@@ -221,7 +221,9 @@ fn serve_logs_where_it_listens_outlives_sighup_and_ends_with_0_on_sigterm() {
     };
     let started: Value = serde_json::from_str(&until("sidegate serves")).unwrap();
     assert!(
-        started["listen"].to_string().contains("127.0.0.1:"),
+        started["fields"]["listen"]
+            .to_string()
+            .contains("127.0.0.1:"),
         "{started}"
     );
     serve.signal("HUP");
