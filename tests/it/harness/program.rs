@@ -216,13 +216,6 @@ impl Served {
     pub fn call(&self) -> Call {
         Call::to(self.addr)
     }
-
-    /// A caller with a token of this client.
-    pub async fn as_client(&self, client: &str) -> Call {
-        let token = self.token(client).await;
-        self.call()
-            .header("authorization", &format!("Bearer {token}"))
-    }
 }
 
 /// The addresses, if this log line tells them: `"fields":{"listen":"[127.0.0.1:8080]",…}`.
