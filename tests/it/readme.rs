@@ -395,6 +395,33 @@ async fn the_table_of_headers_is_what_a_backend_receives() {
 }
 
 #[tokio::test]
+async fn the_spellings_of_forged_headers_that_the_readme_shows_do_not_arrive() {
+    let backend = Backend::recording().await;
+    let gate = Sidegate::before(&backend)
+        .config("[[routes]]\npath = \"/\"\naccess = \"public\"\n")
+        .start()
+        .await;
+    let section = README
+        .split("## What your service receives")
+        .nth(1)
+        .unwrap();
+    let (sentence, _) = section.split_once("Then these are set").unwrap();
+    let spellings: Vec<_> = quoted(sentence);
+    assert_eq!(spellings, ["X-Auth-", "X_Auth_User_Id", "x.auth.user.id"]);
+    for name in &spellings {
+        let forged = gate.call().header(name.trim_end_matches('-'), "42");
+        let forged = forged.header("X-Auth-User-Id", "42");
+        forged.get("/").await.expect_status(200);
+    }
+    assert_eq!(backend.requests().len(), spellings.len());
+    for seen in backend.requests() {
+        let mut names = seen.headers.iter().map(|(name, _)| name.to_lowercase());
+        let forged = names.find(|name| name.contains("auth") && name.contains("user"));
+        assert_eq!(forged, None);
+    }
+}
+
+#[tokio::test]
 async fn the_tables_of_endpoints_are_answered_by_sidegate_and_nothing_else_is() {
     let backend = Backend::answering(|_| {
         Response::builder()

@@ -122,8 +122,9 @@ impl Process {
 
     /// Sends the signal of this name and waits for the end; gives the exit code, none after a signal.
     pub async fn end_by(&mut self, signal: &str) -> Option<i32> {
-        let mut kill = Command::new("kill");
-        kill.args(["-s", signal, &self.id().to_string()]);
+        // The shell's own: a small system has no program of that name.
+        let mut kill = Command::new("sh");
+        kill.args(["-c", &format!("kill -s {signal} {}", self.id())]);
         run_well(kill).await;
         let mut code = None;
         eventually("the process ends", async || {
