@@ -9,12 +9,25 @@
     unreachable_pub
 )]
 
+mod answers;
 mod architecture;
+mod bearer;
 mod cli;
 mod cli_running;
 mod deploy;
 mod desk;
 mod harness;
+mod hop_by_hop;
+mod identity_headers;
+mod observe_mode;
+mod path_readings;
+mod query_bytes;
 mod readme;
 mod real_software;
+mod retries;
+mod routes;
 mod smoke;
+mod streaming;
+mod sudo;
+mod tenant;
+mod upstreams;

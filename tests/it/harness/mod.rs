@@ -14,6 +14,7 @@ mod backend;
 mod program;
 mod raw;
 mod sidegate;
+mod wire;
 
 pub use backend::{Backend, Seen};
 pub use program::{
@@ -21,6 +22,7 @@ pub use program::{
 };
 pub use raw::Raw;
 pub use sidegate::{Answer, Call, SECRET, Sidegate};
+pub use wire::{Act, OK, Place, Wire, read_head};
 
 use std::time::Duration;
 

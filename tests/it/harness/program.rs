@@ -70,8 +70,8 @@ pub fn skipped(why: &str, mend: &str) -> bool {
         std::env::var_os("CI").is_none_or(|value| value != "true"),
         "{line} (with CI=true nothing may be skipped)"
     );
-    // Written past the capture of the test runner, which keeps what passing tests print.
-    let _ = writeln!(std::io::stderr(), "\n{line}\n");
+    // Written past the capture of the test runner, which keeps what passing tests print, and in one piece.
+    let _ = std::io::stderr().write_all(format!("\n{line}\n\n").as_bytes());
     false
 }
 
