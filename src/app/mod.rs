@@ -213,7 +213,6 @@ pub async fn start(config: Config, options: Options) -> Result<Running, StartErr
         },
     ));
     let shared = Arc::new(Shared {
-        gate: Gate::new(rules, Arc::clone(&verifier), clients),
         endpoints,
         upstreams: route_upstreams,
         route_metrics,
@@ -272,8 +271,14 @@ pub async fn start(config: Config, options: Options) -> Result<Running, StartErr
         config.server.max_connections,
         config.server.max_connections_per_ip,
     );
+    let deciding = (Arc::clone(&verifier), clients);
     let workers = server::start(listeners, &config.server, &connections, &drain, move |_| {
-        Front::new(Arc::clone(&shared))
+        let gate = Gate::new(
+            Arc::clone(&rules),
+            Arc::clone(&deciding.0),
+            Arc::clone(&deciding.1),
+        );
+        Front::new(Arc::clone(&shared), gate)
     })
     .map_err(|error| StartError::new(Blame::Other, error))?;
     metrics.at_scrape({

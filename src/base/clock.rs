@@ -47,6 +47,9 @@ impl Now {
     }
 }
 
+/// A reading of the clock that never goes back, in nanoseconds since the process started.
+pub type MonoNanos = u64;
+
 /// Where the time comes from. Clones share one source.
 #[derive(Clone, Debug)]
 pub struct Clock(Source);
@@ -87,21 +90,39 @@ impl Clock {
     /// Reads both clocks.
     #[must_use]
     pub fn now(&self) -> Now {
+        Now {
+            wall_micros: self.wall_micros(),
+            mono_nanos: self.mono_nanos(),
+        }
+    }
+
+    fn wall_micros(&self) -> i64 {
         match &self.0 {
-            Source::System { start } => Now {
-                wall_micros: SystemTime::now()
-                    .duration_since(UNIX_EPOCH)
-                    .map_or(0, |d| i64::try_from(d.as_micros()).unwrap_or(i64::MAX)),
-                mono_nanos: u64::try_from(start.elapsed().as_nanos()).unwrap_or(u64::MAX),
-            },
+            Source::System { .. } => SystemTime::now()
+                .duration_since(UNIX_EPOCH)
+                .map_or(0, |d| i64::try_from(d.as_micros()).unwrap_or(i64::MAX)),
+            Source::Manual { micros, .. } => micros.load(Ordering::SeqCst),
+        }
+    }
+
+    /// Reads the clock that durations are measured by.
+    #[must_use]
+    pub fn mono_nanos(&self) -> MonoNanos {
+        match &self.0 {
+            Source::System { start } => {
+                u64::try_from(start.elapsed().as_nanos()).unwrap_or(u64::MAX)
+            }
             Source::Manual { micros, start } => {
-                let wall_micros = micros.load(Ordering::SeqCst);
-                Now {
-                    wall_micros,
-                    mono_nanos: wall_micros.saturating_sub(*start).max(0).unsigned_abs() * 1000,
-                }
+                let since = micros.load(Ordering::SeqCst).saturating_sub(*start);
+                since.max(0).unsigned_abs() * 1000
             }
         }
+    }
+
+    /// How long ago `earlier` was read.
+    #[must_use]
+    pub fn since(&self, earlier: MonoNanos) -> Duration {
+        Duration::from_nanos(self.mono_nanos().saturating_sub(earlier))
     }
 }
 

@@ -176,7 +176,7 @@ async fn issue_token(asked: &Asked) -> Result<Response<bytes::Bytes>, Failure> {
         None => client.scopes.clone(),
         Some(text) => {
             let wanted = Scopes::parse(text).map_err(|why| Failure::bad("invalid_scope", why))?;
-            if !client.scopes.holds_all(&wanted) {
+            if wanted.is_empty() || !client.scopes.holds_all(&wanted) {
                 let description = "a scope asked for is not one of this client's";
                 return Err(Failure::bad("invalid_scope", description));
             }
@@ -230,7 +230,13 @@ async fn check_token(asked: &Asked) -> Result<Response<bytes::Bytes>, Failure> {
     let facts = deps.verifier.verify(&token, asked.now).await;
     let facts = facts.map_err(|_| Failure::away())?.ok_or_else(invalid)?;
     // What was given, as far as the client still has it.
-    let client = deps.registry.get(facts.client_id()).ok_or_else(invalid)?;
+    let client = deps.registry.get(facts.client_id()).ok_or_else(|| {
+        // Not yet read is not removed: that must never read as a bad token.
+        match deps.registry.may_lack_some() {
+            true => Failure::away(),
+            false => invalid(),
+        }
+    })?;
     let body = TokenAnswer {
         access_token: text,
         token_type: "bearer",

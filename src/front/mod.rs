@@ -36,8 +36,6 @@ const DRAIN_PATIENCE: Duration = Duration::from_secs(1);
 
 /// What all workers share.
 pub struct Shared {
-    /// Decides.
-    pub gate: Gate,
     /// Sidegate's own endpoints.
     pub endpoints: Arc<Endpoints>,
     /// By a route's index.
@@ -61,15 +59,17 @@ pub struct Shared {
 /// Answers the requests of one worker.
 pub struct Front {
     shared: Arc<Shared>,
+    gate: Gate,
     pool: Arc<Pool>,
 }
 
 impl Front {
     /// The front of one worker, made on its runtime.
     #[must_use]
-    pub fn new(shared: Arc<Shared>) -> Self {
+    pub fn new(shared: Arc<Shared>, gate: Gate) -> Self {
         Self {
             shared,
+            gate,
             pool: Pool::new(),
         }
     }
@@ -145,7 +145,6 @@ impl Front {
             client_ip: client.ip,
         };
         let decided = self
-            .shared
             .gate
             .decide(&head, record.started, &mut record.trace)
             .await;
@@ -189,10 +188,10 @@ impl Front {
             request_id: &record.request_id.header_value(),
         };
         let outbound = permit.write(parts, &way);
-        let sent = shared.clock.now();
+        let sent = shared.clock.mono_nanos();
         let upstream::Answered { answer, progress } =
             upstream::forward(&self.pool, upstream, outbound, body, shared.server.max_body).await;
-        record.forwarded(progress, shared.clock.now().since(sent));
+        record.forwarded(progress, shared.clock.since(sent));
         answer.map(|response| response.map(Inner::Upstream))
     }
 

@@ -231,7 +231,7 @@ impl Record {
 
 impl Drop for Record {
     fn drop(&mut self) {
-        let duration = self.shared.clock.now().since(self.started);
+        let duration = self.shared.clock.since(self.started.mono_nanos);
         self.count(duration);
         if !self.shared.access_log {
             return;

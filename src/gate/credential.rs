@@ -64,6 +64,10 @@ pub fn find(headers: &HeaderMap, params: &Params<'_>) -> Result<Option<Credentia
 
 /// The token of one Authorization line; `None` for a line of another scheme.
 fn bearer_token(line: &[u8]) -> Result<Option<&str>, Refusal> {
+    // What nearly every line is, told without looking for what else it could be.
+    if let Some(token) = plain_bearer(line) {
+        return Ok(Some(token));
+    }
     let malformed =
         || Refusal::invalid_request("the Authorization header is malformed: send \"Bearer TOKEN\"");
     let text = std::str::from_utf8(line)
@@ -83,32 +87,61 @@ fn bearer_token(line: &[u8]) -> Result<Option<&str>, Refusal> {
     }
 }
 
+/// The token of a line that is `Bearer`, one space and a `b64token` without padding.
+fn plain_bearer(line: &[u8]) -> Option<&str> {
+    let (scheme, token) = line.split_at_checked(BEARER.len() + 1)?;
+    let plain = scheme[..BEARER.len()].eq_ignore_ascii_case(BEARER)
+        && scheme[BEARER.len()] == b' '
+        && !token.is_empty()
+        && token.iter().all(|b| is_b64token_byte(*b));
+    std::str::from_utf8(token).ok().filter(|_| plain)
+}
+
 /// `b64token` of RFC 6750 §2.1.
 fn is_b64token(text: &str) -> bool {
     let body = text.trim_end_matches('=');
-    !body.is_empty()
-        && body
-            .bytes()
-            .all(|b| b.is_ascii_alphanumeric() || b"-._~+/".contains(&b))
+    !body.is_empty() && body.bytes().all(is_b64token_byte)
+}
+
+fn is_b64token_byte(byte: u8) -> bool {
+    byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'.' | b'_' | b'~' | b'+' | b'/')
 }
 
 /// Whether some reader takes an Authorization line, or a part of it behind a comma, for the scheme
 /// Bearer: in any letter case, whatever stands before it or right behind it that is no letter.
 #[must_use]
 pub fn is_bearer(line: &[u8]) -> bool {
-    line.split(|b| *b == b',').any(|part| {
-        let start = part.iter().position(u8::is_ascii_alphanumeric);
-        let part = start.map_or(&[][..], |start| &part[start..]);
-        let named = part
-            .get(..BEARER.len())
-            .is_some_and(|scheme| scheme.eq_ignore_ascii_case(BEARER));
-        named && part.get(BEARER.len()).is_none_or(|b| !is_token_byte(*b))
-    })
+    plain_bearer(line).is_some()
+        || line.split(|b| *b == b',').any(|part| {
+            let start = part.iter().position(u8::is_ascii_alphanumeric);
+            let part = start.map_or(&[][..], |start| &part[start..]);
+            let named = part
+                .get(..BEARER.len())
+                .is_some_and(|scheme| scheme.eq_ignore_ascii_case(BEARER));
+            named && part.get(BEARER.len()).is_none_or(|b| !is_token_byte(*b))
+        })
 }
 
 /// `tchar` of RFC 9110 §5.6.2: a scheme goes on with these.
 fn is_token_byte(byte: u8) -> bool {
-    byte.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(&byte)
+    byte.is_ascii_alphanumeric()
+        || matches!(
+            byte,
+            b'!' | b'#'
+                | b'$'
+                | b'%'
+                | b'&'
+                | b'\''
+                | b'*'
+                | b'+'
+                | b'-'
+                | b'.'
+                | b'^'
+                | b'_'
+                | b'`'
+                | b'|'
+                | b'~'
+        )
 }
 
 /// Whether an Authorization line holds a text that has the form of a Sidegate token.

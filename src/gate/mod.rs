@@ -34,6 +34,7 @@ use crate::observe::access::CredentialKind;
 use crate::refusal::Refusal;
 use crate::tokens::PresentedToken;
 use crate::tokens::cache::TokenFacts;
+use crate::tokens::recent::Recent;
 use crate::tokens::verify::{Verdict, Verifier};
 
 pub use answer::AnswerEdits;
@@ -124,6 +125,8 @@ impl Witness for () {}
 pub struct Gate {
     rules: Arc<Rules>,
     verifier: Arc<Verifier>,
+    /// What this worker saw last.
+    recent: Recent,
     clients: Arc<Registry>,
 }
 
@@ -175,6 +178,7 @@ impl Gate {
         Self {
             rules,
             verifier,
+            recent: Recent::default(),
             clients,
         }
     }
@@ -336,7 +340,7 @@ impl Gate {
         token: &PresentedToken,
         now: Now,
     ) -> Result<Option<Arc<TokenFacts>>, Refusal> {
-        match self.verifier.cached(token, now) {
+        match self.verifier.cached_through(&self.recent, token, now) {
             Verdict::Good(facts) => Ok(Some(facts)),
             Verdict::Bad => Ok(None),
             Verdict::Unsure => {

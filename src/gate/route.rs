@@ -207,17 +207,20 @@ impl Routes {
         raw_path: &str,
     ) -> Result<&Arc<Route>, Refusal> {
         let traits: Traits = path::inspect(raw_path)?;
+        if self.only_one
+            && let [route] = &self.all[..]
+        {
+            return Ok(route);
+        }
         let look = |hosts: &Hosts, path: &[u8]| {
             hosts
                 .find(host, path)
                 .map_or(Found::Nothing, |same_path| same_path.find(method))
         };
         let found = look(&self.raw, raw_path.as_bytes());
-        if !self.only_one {
-            path::every_reading(raw_path, traits, |reading, folded| {
-                look(if folded { &self.folded } else { &self.raw }, reading) == found
-            })?;
-        }
+        path::every_reading(raw_path, traits, |reading, folded| {
+            look(if folded { &self.folded } else { &self.raw }, reading) == found
+        })?;
         match found {
             Found::Route(index) => Ok(&self.all[index]),
             Found::Nothing => Err(Refusal::no_route()),

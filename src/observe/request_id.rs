@@ -40,8 +40,9 @@ impl RequestId {
         let next = NEXT.with(|next| next.replace(next.get().wrapping_add(0x9e37_79b9_7f4a_7c15)));
         let bits = (u128::from(stream) << 64) | u128::from(mixed(next));
         let mut text = [0; 32];
-        for (digit, at) in text.iter_mut().zip((0..32_u32).rev()) {
-            *digit = HEX[usize::from((bits >> (4 * at)) as u8 & 15)];
+        for (digits, byte) in text.chunks_exact_mut(2).zip(bits.to_be_bytes()) {
+            digits[0] = HEX[usize::from(byte >> 4)];
+            digits[1] = HEX[usize::from(byte & 15)];
         }
         Self(HeaderValue::from_bytes(&text).unwrap_or(HeaderValue::from_static("0")))
     }

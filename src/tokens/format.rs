@@ -80,10 +80,11 @@ impl PresentedToken {
 /// # Errors
 /// When the system gives no random bytes.
 pub fn new_access_token() -> Result<(Secret, TokenHash), Unspecified> {
+    let mut random = [0; RANDOM_BYTES];
+    aws_lc_rs::rand::fill(&mut random)?;
     let mut bytes = [0; RANDOM_BYTES + CHECKSUM_BYTES];
-    aws_lc_rs::rand::fill(&mut bytes[..RANDOM_BYTES])?;
-    let sum = checksum(&bytes[..RANDOM_BYTES]);
-    bytes[RANDOM_BYTES..].copy_from_slice(&sum);
+    bytes[..RANDOM_BYTES].copy_from_slice(&random);
+    bytes[RANDOM_BYTES..].copy_from_slice(&checksum(&random));
     let mut text = String::with_capacity(ACCESS_TOKEN_PREFIX.len() + ENCODED_CHARS);
     text.push_str(ACCESS_TOKEN_PREFIX);
     URL_SAFE_NO_PAD.encode_string(bytes, &mut text);
@@ -93,12 +94,13 @@ pub fn new_access_token() -> Result<(Secret, TokenHash), Unspecified> {
 
 /// The first bytes of SHA-256 over prefix and random part. Not a secret and no proof: it tells a
 /// typing mistake or a made-up token from one that may exist.
-fn checksum(random: &[u8]) -> [u8; CHECKSUM_BYTES] {
-    let mut context = aws_lc_rs::digest::Context::new(&SHA256);
-    context.update(ACCESS_TOKEN_PREFIX.as_bytes());
-    context.update(random);
+fn checksum(random: &[u8; RANDOM_BYTES]) -> [u8; CHECKSUM_BYTES] {
+    const PREFIX_BYTES: usize = ACCESS_TOKEN_PREFIX.len();
+    let mut checked = [0; PREFIX_BYTES + RANDOM_BYTES];
+    checked[..PREFIX_BYTES].copy_from_slice(ACCESS_TOKEN_PREFIX.as_bytes());
+    checked[PREFIX_BYTES..].copy_from_slice(random);
     let mut sum = [0; CHECKSUM_BYTES];
-    sum.copy_from_slice(&context.finish().as_ref()[..CHECKSUM_BYTES]);
+    sum.copy_from_slice(&digest(&SHA256, &checked).as_ref()[..CHECKSUM_BYTES]);
     sum
 }
 
@@ -110,7 +112,9 @@ fn is_access_token(text: &str) -> bool {
     // The engine refuses trailing bits that are not zero, so one token has one spelling.
     encoded.len() == ENCODED_CHARS
         && URL_SAFE_NO_PAD.decode_slice(encoded, &mut bytes) == Ok(bytes.len())
-        && checksum(&bytes[..RANDOM_BYTES]) == bytes[RANDOM_BYTES..]
+        && bytes
+            .split_first_chunk()
+            .is_some_and(|(random, sum)| checksum(random) == *sum)
 }
 
 /// Lower-case hyphenated UUIDs of version 4 and the RFC 9562 variant, the one spelling that is issued.

@@ -5,6 +5,7 @@
 pub mod cache;
 pub mod format;
 pub mod issue;
+pub mod recent;
 #[cfg(test)]
 pub(crate) mod tests_support;
 pub mod verify;

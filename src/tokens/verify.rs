@@ -14,6 +14,7 @@ use tokio::runtime::Handle;
 use tokio::sync::watch;
 
 use super::cache::{Cache, Known, TokenFacts};
+use super::recent::Recent;
 use super::{PresentedToken, Settings, TokenHash, TokenStore};
 use crate::base::clock::{Clock, Now};
 use crate::base::oauth::ClientId;
@@ -70,6 +71,8 @@ pub struct Verifier {
     lookups: Mutex<HashMap<TokenHash, Arc<Lookup>>>,
     /// Facts of an older generation are not believed.
     generation: AtomicU64,
+    /// Counts what was forgotten: tables of workers belong to one epoch.
+    epoch: AtomicU64,
     /// When the change feed was last heard from, in monotonic nanoseconds; zero: never.
     heard_nanos: AtomicU64,
     store_away: AtomicBool,
@@ -94,6 +97,7 @@ impl Verifier {
             watcher,
             lookups: Mutex::new(HashMap::new()),
             generation: AtomicU64::new(0),
+            epoch: AtomicU64::new(0),
             heard_nanos: AtomicU64::new(0),
             store_away: AtomicBool::new(false),
         })
@@ -108,6 +112,25 @@ impl Verifier {
             Known::Good(_) | Known::Nothing => Verdict::Unsure,
         };
         self.watcher.looked_up(&verdict);
+        verdict
+    }
+
+    /// The same through a worker's own table.
+    #[must_use]
+    pub fn cached_through(&self, recent: &Recent, token: &PresentedToken, now: Now) -> Verdict {
+        let epoch = self.epoch.load(Ordering::Acquire);
+        if let Some(facts) = recent.get(&token.hash, epoch)
+            && now.wall() < facts.record().expires
+            && self.still_believed(&facts, now)
+        {
+            let verdict = Verdict::Good(facts);
+            self.watcher.looked_up(&verdict);
+            return verdict;
+        }
+        let verdict = self.cached(token, now);
+        if let Verdict::Good(facts) = &verdict {
+            recent.keep(token.hash, facts, epoch);
+        }
         verdict
     }
 
@@ -190,6 +213,13 @@ impl Verifier {
         let mut lookups = self.lookups();
         lookups.remove(hash);
         self.cache.forget(hash);
+        self.begin_epoch();
+    }
+
+    /// After something was taken out of the cache: whoever read it there before reads an epoch that is
+    /// over.
+    fn begin_epoch(&self) {
+        self.epoch.fetch_add(1, Ordering::AcqRel);
     }
 
     /// Forgets every token of one client.
@@ -197,6 +227,7 @@ impl Verifier {
         let mut lookups = self.lookups();
         lookups.clear();
         self.cache.forget_client(client_id);
+        self.begin_epoch();
     }
 
     /// Forgets everything.
@@ -205,6 +236,7 @@ impl Verifier {
         lookups.clear();
         self.generation.fetch_add(1, Ordering::AcqRel);
         self.cache.forget_all();
+        self.begin_epoch();
     }
 
     /// The change feed answered: what changed before `asked` has been applied, so everything cached

@@ -4,8 +4,8 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use http::header::TRANSFER_ENCODING;
-use http::{HeaderValue, Method, Request, Response, StatusCode, Version, request};
+use http::header::{CONTENT_LENGTH, TRANSFER_ENCODING};
+use http::{HeaderMap, HeaderValue, Method, Request, Response, StatusCode, Version, request};
 use http_body::Body;
 use hyper::client::conn::TrySendError;
 
@@ -59,7 +59,7 @@ pub async fn forward(
     )
     .await;
     let answer = answer.and_then(|mut response| {
-        refuse_ambiguous(&response)?;
+        refuse_ambiguous(&mut response)?;
         let status = response.status();
         edits.apply(response.headers_mut(), status);
         Ok(response)
@@ -102,8 +102,8 @@ async fn exchange(
         Sent::Not(_) => return Err(Failure::BadAnswer("the connection closed at once")),
         // Written, but the connection was an old one and closed before any answer: it may well have
         // been closed while the request was under way. GET, HEAD and OPTIONS may be repeated.
-        Sent::Unanswered(error) => match again {
-            Some(request) if closed_before_answer(&error) => request,
+        Sent::Unanswered { error, heard } => match again {
+            Some(request) if !heard && !error.is_user() => request,
             _ => return Err(Failure::BrokenOff(error)),
         },
         Sent::TimedOut => return Err(Failure::TimedOut),
@@ -112,7 +112,7 @@ async fn exchange(
     match send(lease, upstream, request, progress).await {
         Ok(response) => Ok(response),
         Err(Sent::Not(_)) => Err(Failure::BadAnswer("the connection closed at once")),
-        Err(Sent::Unanswered(error)) => Err(Failure::BrokenOff(error)),
+        Err(Sent::Unanswered { error, .. }) => Err(Failure::BrokenOff(error)),
         Err(Sent::TimedOut) => Err(Failure::TimedOut),
     }
 }
@@ -124,7 +124,11 @@ async fn exchange(
 )]
 enum Sent {
     Not(Request<RequestBody>),
-    Unanswered(hyper::Error),
+    Unanswered {
+        error: hyper::Error,
+        /// Something came that may have been the beginning of an answer.
+        heard: bool,
+    },
     TimedOut,
 }
 
@@ -135,6 +139,7 @@ async fn send(
     progress: Option<&Arc<Progress>>,
 ) -> Result<Response<AnswerBody>, Sent> {
     lease.request = progress.cloned();
+    lease.heard.begin();
     let answer = lease.sender.try_send_request(request);
     let limit = upstream.settings.response_timeout;
     let answer = match progress {
@@ -142,16 +147,23 @@ async fn send(
         Some(progress) => within_after_body(limit, progress, answer).await,
     };
     match answer {
-        Ok(Ok(response)) => Ok(response.map(|body| AnswerBody::new(body, lease))),
-        Ok(Err(error)) => Err(unsent(error)),
+        Ok(Ok(response)) => {
+            // To a backend that once spoke HTTP/1.0 hyper speaks it too, and knows no chunks any more.
+            lease.last = response.version() != Version::HTTP_11;
+            Ok(response.map(|body| AnswerBody::new(body, lease)))
+        }
+        Ok(Err(error)) => Err(unsent(error, &lease)),
         Err(_) => Err(Sent::TimedOut),
     }
 }
 
-fn unsent(mut error: TrySendError<Request<RequestBody>>) -> Sent {
+fn unsent(mut error: TrySendError<Request<RequestBody>>, lease: &Lease) -> Sent {
     match error.take_message() {
         Some(request) => Sent::Not(request),
-        None => Sent::Unanswered(error.into_error()),
+        None => Sent::Unanswered {
+            error: error.into_error(),
+            heard: lease.heard.anything(),
+        },
     }
 }
 
@@ -183,13 +195,8 @@ fn clone_head(request: &Request<RequestBody>) -> Request<RequestBody> {
     copy
 }
 
-/// Whether the connection ended rather than that something was read that is no answer.
-fn closed_before_answer(error: &hyper::Error) -> bool {
-    !error.is_parse() && !error.is_user() && !error.is_timeout()
-}
-
 /// What a client could read in two ways, or did not ask for, goes no further.
-fn refuse_ambiguous(response: &Response<AnswerBody>) -> Result<(), Failure> {
+fn refuse_ambiguous(response: &mut Response<AnswerBody>) -> Result<(), Failure> {
     if response.status() == StatusCode::SWITCHING_PROTOCOLS {
         return Err(Failure::BadAnswer("a 101 that nobody asked for"));
     }
@@ -201,7 +208,44 @@ fn refuse_ambiguous(response: &Response<AnswerBody>) -> Result<(), Failure> {
     if !only_chunked || codings.next().is_some() {
         return Err(Failure::BadAnswer("a transfer coding other than chunked"));
     }
-    Ok(())
+    one_length(response.headers_mut())
+}
+
+/// Leaves one plain number. hyper takes a length that is repeated, in lines or in a list, and looks at
+/// none of an answer to HEAD; a client must not have to choose.
+fn one_length(headers: &mut HeaderMap) -> Result<(), Failure> {
+    let is_plain = |text: &[u8]| match text {
+        [b'0'] => true,
+        [b'1'..=b'9', rest @ ..] => rest.len() < 18 && rest.iter().all(u8::is_ascii_digit),
+        _ => false,
+    };
+    let mut lines = headers.get_all(CONTENT_LENGTH).iter();
+    let Some(first) = lines.next() else {
+        return Ok(());
+    };
+    if lines.next().is_none() && is_plain(first.as_bytes()) {
+        return Ok(());
+    }
+    let number = |text: &[u8]| {
+        let digits = text.len() < 20 && text.iter().all(u8::is_ascii_digit);
+        let text = std::str::from_utf8(text).ok().filter(|_| digits)?;
+        text.parse::<u64>().ok()
+    };
+    let mut numbers = headers
+        .get_all(CONTENT_LENGTH)
+        .iter()
+        .flat_map(|line| line.as_bytes().split(|b| *b == b','))
+        .map(|one| number(one.trim_ascii()));
+    let first = numbers.next().flatten();
+    match first.filter(|first| numbers.all(|other| other == Some(*first))) {
+        Some(length) => {
+            headers.insert(CONTENT_LENGTH, HeaderValue::from(length));
+            Ok(())
+        }
+        None => Err(Failure::BadAnswer(
+            "a Content-Length that is no number or several",
+        )),
+    }
 }
 
 /// The step that meets the failure names the refusal it means; the cause is for the log only.

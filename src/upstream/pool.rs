@@ -10,15 +10,24 @@ use tokio::sync::Notify;
 
 use super::Upstream;
 use super::body::{Progress, RequestBody};
-use super::connect::ConnectError;
+use super::connect::{ConnectError, Heard};
 
 /// More header lines than any honest answer has.
 const MAX_ANSWER_HEADERS: usize = 256;
 
 struct Idle {
     sender: SendRequest<RequestBody>,
+    heard: Heard,
     since: Instant,
     keep: Duration,
+}
+
+#[derive(Default)]
+struct AllIdle {
+    /// By the upstream's index; the most recently used last.
+    by_upstream: Vec<Vec<Idle>>,
+    /// When the sweeper comes next; `None` while it sees nothing to do.
+    next_sweep: Option<Instant>,
 }
 
 impl Drop for Pool {
@@ -30,9 +39,8 @@ impl Drop for Pool {
 
 /// The idle connections of one worker.
 pub struct Pool {
-    /// By the upstream's index; the most recently used last.
-    idle: Mutex<Vec<Vec<Idle>>>,
-    /// Told when there is something to sweep.
+    idle: Mutex<AllIdle>,
+    /// Told when there is something to sweep, or sooner than the sweeper knows.
     filled: Arc<Notify>,
 }
 
@@ -49,19 +57,20 @@ impl Pool {
         pool
     }
 
-    fn idle(&self) -> MutexGuard<'_, Vec<Vec<Idle>>> {
+    fn idle(&self) -> MutexGuard<'_, AllIdle> {
         self.idle.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// An idle connection that is still open and young enough.
     pub(super) async fn take(self: &Arc<Self>, upstream: &Arc<Upstream>) -> Option<Lease> {
         loop {
-            let mut idle = self.idle().get_mut(upstream.index)?.pop()?;
+            let idle = self.idle().by_upstream.get_mut(upstream.index)?.pop()?;
             let usable = !idle.sender.is_closed() && idle.since.elapsed() < idle.keep;
-            // It was given back when its last answer ended; that its task has not yet run since is
-            // the only way for it not to be ready.
-            if usable && (idle.sender.is_ready() || idle.sender.ready().await.is_ok()) {
-                return Some(Lease::new(idle.sender, upstream, self, true));
+            // It was given back when its last answer ended. If it is not ready, then either its task has
+            // not yet run since, or it still writes: the backend answered without reading the whole
+            // request, and may never read on.
+            if usable && (idle.sender.is_ready() || is_ready_in_a_moment(&idle.sender).await) {
+                return Some(Lease::new(idle.sender, idle.heard, upstream, self, true));
             }
         }
     }
@@ -72,6 +81,7 @@ impl Pool {
         upstream: &Arc<Upstream>,
     ) -> Result<Lease, ConnectError> {
         let transport = upstream.connector.connect(&upstream.settings).await?;
+        let heard = transport.heard().clone();
         let (sender, connection) = Builder::new()
             .title_case_headers(true)
             .max_headers(MAX_ANSWER_HEADERS)
@@ -82,33 +92,41 @@ impl Pool {
                 tracing::debug!(%error, "a backend's connection ended");
             }
         });
-        Ok(Lease::new(sender, upstream, self, false))
+        Ok(Lease::new(sender, heard, upstream, self, false))
     }
 
-    fn put(&self, upstream: &Upstream, sender: SendRequest<RequestBody>) {
+    fn put(&self, upstream: &Upstream, sender: SendRequest<RequestBody>, heard: Heard) {
         let settings = &upstream.settings;
+        let keep = settings.idle_timeout;
         let mut idle = self.idle();
-        if idle.len() <= upstream.index {
-            idle.resize_with(upstream.index + 1, Vec::new);
+        let idle = &mut *idle;
+        if idle.by_upstream.len() <= upstream.index {
+            idle.by_upstream.resize_with(upstream.index + 1, Vec::new);
         }
-        let ours = &mut idle[upstream.index];
-        if ours.len() >= settings.idle_connections || settings.idle_timeout.is_zero() {
+        let ours = &mut idle.by_upstream[upstream.index];
+        if ours.len() >= settings.idle_connections || keep.is_zero() {
             return;
         }
-        if ours.is_empty() {
+        let since = Instant::now();
+        // Upstreams keep theirs for different times: one may be due before the one that is waited for.
+        let due = since + keep + SHORTEST_PAUSE;
+        if idle.next_sweep.is_none_or(|next| due < next) {
+            idle.next_sweep = Some(due);
             self.filled.notify_one();
         }
         ours.push(Idle {
             sender,
-            since: Instant::now(),
-            keep: settings.idle_timeout,
+            heard,
+            since,
+            keep,
         });
     }
 
-    /// Drops what is closed or too old; how long until that can be so for another one.
+    /// Drops what is closed or too old; how long to wait until that can be so for another one.
     fn sweep(&self) -> Option<Duration> {
         let mut next: Option<Duration> = None;
-        for ours in self.idle().iter_mut() {
+        let mut idle = self.idle();
+        for ours in &mut idle.by_upstream {
             ours.retain(|idle| {
                 let left = idle.keep.saturating_sub(idle.since.elapsed());
                 let keep = !left.is_zero() && !idle.sender.is_closed();
@@ -121,20 +139,34 @@ impl Pool {
                 ours.shrink_to_fit();
             }
         }
-        next
+        let pause = next.map(|next| next.max(SHORTEST_PAUSE));
+        idle.next_sweep = pause.map(|pause| Instant::now() + pause);
+        pause
     }
 }
 
+/// Lets the connection's task run once.
+async fn is_ready_in_a_moment(sender: &SendRequest<RequestBody>) -> bool {
+    tokio::task::yield_now().await;
+    sender.is_ready()
+}
+
+/// So that a burst of connections that end one after the other is swept in few rounds.
+const SHORTEST_PAUSE: Duration = Duration::from_millis(100);
+
 /// Closes connections that nobody used for their time, and sleeps while there are none.
 async fn sweep_regularly(pool: Weak<Pool>, filled: Arc<Notify>) {
-    /// So that a burst of connections that end one after the other is swept in few rounds.
-    const SHORTEST_PAUSE: Duration = Duration::from_millis(100);
     loop {
         let Some(next) = pool.upgrade().map(|pool| pool.sweep()) else {
             return;
         };
         match next {
-            Some(next) => tokio::time::sleep(next.max(SHORTEST_PAUSE)).await,
+            Some(next) => {
+                tokio::select! {
+                    () = tokio::time::sleep(next) => {}
+                    () = filled.notified() => {}
+                }
+            }
             None => filled.notified().await,
         }
     }
@@ -143,35 +175,41 @@ async fn sweep_regularly(pool: Weak<Pool>, filled: Arc<Notify>) {
 /// A connection in use.
 pub(super) struct Lease {
     pub(super) sender: SendRequest<RequestBody>,
+    pub(super) heard: Heard,
     upstream: Arc<Upstream>,
     pool: Arc<Pool>,
     /// It has carried a request before.
     pub(super) reused: bool,
     /// The body of the request it carries.
     pub(super) request: Option<Arc<Progress>>,
+    /// No request may follow on it, whatever the backend says.
+    pub(super) last: bool,
 }
 
 impl Lease {
     fn new(
         sender: SendRequest<RequestBody>,
+        heard: Heard,
         upstream: &Arc<Upstream>,
         pool: &Arc<Pool>,
         reused: bool,
     ) -> Self {
         Self {
             sender,
+            heard,
             upstream: Arc::clone(upstream),
             pool: Arc::clone(pool),
             reused,
             request: None,
+            last: false,
         }
     }
 
     /// After the answer has ended: back to the pool, unless the request has not.
     pub(super) fn give_back(self) {
         let whole = self.request.as_ref().is_none_or(|body| body.is_whole());
-        if whole && !self.sender.is_closed() {
-            self.pool.put(&self.upstream, self.sender);
+        if whole && !self.last && !self.sender.is_closed() {
+            self.pool.put(&self.upstream, self.sender, self.heard);
         }
     }
 }

@@ -8,8 +8,10 @@
     clippy::print_stderr
 )]
 
+mod answers;
 mod architecture;
 mod bad_surroundings;
+mod bearer;
 mod cli;
 mod cli_running;
 mod cli_two_sidecars;
@@ -19,11 +21,22 @@ mod drain;
 mod framing;
 mod harness;
 mod health;
+mod hop_by_hop;
+mod identity_headers;
 mod kill9;
 mod logs;
 mod metrics;
 mod oauth2_server;
+mod observe_mode;
+mod path_readings;
+mod query_bytes;
 mod rate_limits;
+mod retries;
+mod routes;
 mod smoke;
+mod streaming;
+mod sudo;
+mod tenant;
 mod timeouts;
 mod token_cache;
+mod upstreams;

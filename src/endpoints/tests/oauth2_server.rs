@@ -46,6 +46,7 @@ struct Bench {
     endpoints: Endpoints,
     tokens: Arc<MemoryTokens>,
     registry: Arc<Registry>,
+    clients: Arc<MemoryClients>,
     clock: Clock,
     lines: Lines,
     output: Output,
@@ -58,7 +59,8 @@ impl Bench {
             file_client("demo", "pa+ss", "sodu read"),
             file_client("other", "x", "read"),
         ];
-        let registry = Arc::new(Registry::new(clients, Arc::new(MemoryClients::new())));
+        let store = Arc::new(MemoryClients::new());
+        let registry = Arc::new(Registry::new(clients, store.clone()));
         let clock = Clock::manual(UnixMillis(1_709_164_800_000));
         let output = Output::default();
         let lines = Lines::to(output.clone(), Format::Json);
@@ -85,6 +87,7 @@ impl Bench {
             endpoints: Endpoints::new(&settings::Settings::default(), deps),
             tokens,
             registry,
+            clients: store,
             clock,
             lines,
             output,
@@ -280,6 +283,31 @@ async fn check_counts_what_the_client_still_has() {
         bench.get("/tokens/check", &query).await.1["error"],
         "invalid_token"
     );
+}
+
+#[tokio::test]
+async fn a_client_that_was_not_read_yet_is_not_taken_for_removed() {
+    let bench = Bench::new();
+    let query = format!("token={}", bench.token().await);
+    bench.clients.down.store(true, Ordering::SeqCst);
+    bench.registry.load().await.unwrap_err();
+    bench.registry.replace_file_clients(Vec::new());
+    let (status, body) = bench.get("/tokens/check", &query).await;
+    assert_eq!(
+        (status, &body["error"]),
+        (503, &json!("temporarily_unavailable"))
+    );
+    bench.clients.down.store(false, Ordering::SeqCst);
+    bench.registry.load().await.unwrap();
+    let (status, body) = bench.get("/tokens/check", &query).await;
+    assert_eq!((status, &body["error"]), (400, &json!("invalid_token")));
+}
+
+#[tokio::test]
+async fn a_scope_of_nothing_but_spaces_gets_no_token() {
+    let bench = Bench::new();
+    let (status, body) = bench.get("/tokens", &format!("{GOOD}&scope=+%20")).await;
+    assert_eq!((status, &body["error"]), (400, &json!("invalid_scope")));
 }
 
 #[tokio::test]

@@ -293,3 +293,76 @@ async fn an_entry_not_confirmed_in_time_is_not_used_while_the_store_is_away() {
     bench.clock.advance(Duration::from_millis(1));
     assert_eq!(bench.is_good().await, Err(StoreAway));
 }
+
+#[tokio::test]
+async fn a_workers_own_table_answers_what_it_saw_until_anything_is_forgotten() {
+    let bench = Bench::new();
+    bench.open_store();
+    let recent = Recent::default();
+    bench
+        .verifier
+        .verify(&bench.token, bench.clock.now())
+        .await
+        .unwrap();
+    let ask = || {
+        bench
+            .verifier
+            .cached_through(&recent, &bench.token, bench.clock.now())
+    };
+    assert!(matches!(ask(), Verdict::Good(_)));
+    let epoch = bench.verifier.epoch.load(Ordering::SeqCst);
+    assert!(
+        recent.get(&bench.token.hash, epoch).is_some(),
+        "it is in the table"
+    );
+
+    bench.verifier.forget(&bench.token.hash);
+    assert!(matches!(ask(), Verdict::Unsure));
+}
+
+#[tokio::test]
+async fn what_was_read_before_a_revocation_is_not_kept_by_a_worker_after_it() {
+    let bench = Bench::new();
+    bench.open_store();
+    let recent = Recent::default();
+    let facts = bench
+        .verifier
+        .verify(&bench.token, bench.clock.now())
+        .await
+        .unwrap()
+        .unwrap();
+    // A worker asked the shared cache in this epoch, and has not yet written down the answer …
+    let epoch = bench.verifier.epoch.load(Ordering::SeqCst);
+    // … when the token is revoked.
+    bench.verifier.forget(&bench.token.hash);
+    recent.keep(bench.token.hash, &facts, epoch);
+    let verdict = bench
+        .verifier
+        .cached_through(&recent, &bench.token, bench.clock.now());
+    assert!(matches!(verdict, Verdict::Unsure));
+}
+
+#[tokio::test]
+async fn a_workers_own_table_believes_nothing_longer_than_the_shared_cache() {
+    let bench = Bench::new();
+    bench.open_store();
+    let recent = Recent::default();
+    bench
+        .verifier
+        .verify(&bench.token, bench.clock.now())
+        .await
+        .unwrap();
+    let ask = || {
+        bench
+            .verifier
+            .cached_through(&recent, &bench.token, bench.clock.now())
+    };
+    assert!(matches!(ask(), Verdict::Good(_)));
+    bench
+        .clock
+        .advance(Settings::default().cache_ttl + Duration::from_millis(1));
+    assert!(matches!(ask(), Verdict::Unsure));
+    bench.clock.advance(LIFE);
+    bench.verifier.heard(bench.clock.now());
+    assert!(!matches!(ask(), Verdict::Good(_)), "it has expired");
+}

@@ -14,11 +14,13 @@ mod backend;
 mod program;
 mod raw;
 mod sidegate;
+mod wire;
 
 pub use backend::{Backend, Seen};
 pub use program::{Program, Ran, program, ran, run, run_with};
 pub use raw::{Raw, exchange};
 pub use sidegate::{Answer, Call, SECRET, Sidegate};
+pub use wire::{Act, OK, Place, Wire, read_head};
 
 use std::time::Duration;
 
