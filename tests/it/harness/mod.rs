@@ -11,12 +11,13 @@
 //! Everything listens on ports that the system chose; nothing sleeps: what must be awaited says so.
 
 mod backend;
+pub mod outside;
 mod program;
 mod raw;
 mod sidegate;
 mod wire;
 
-pub use backend::{Backend, Seen};
+pub use backend::Backend;
 pub use program::{Program, Ran, program, ran, run, run_with};
 pub use raw::{Raw, exchange};
 pub use sidegate::{Answer, Call, SECRET, Sidegate};
