@@ -161,7 +161,7 @@ impl Front {
             return Err((Refusal::body_too_large(), Some(body)));
         }
         let host_header = framed.host_header;
-        self.forward(permit, parts, body, client, host_header, peer, record)
+        self.forward(permit, parts, body, (peer, client), host_header, record)
             .await
             .map_err(|refusal| (refusal, None))
     }
@@ -171,9 +171,8 @@ impl Front {
         permit: Permit,
         parts: request::Parts,
         body: Received,
-        client: &peer::Client,
+        (peer, client): (&Peer, &peer::Client),
         host_header: Option<HeaderValue>,
-        peer: &Peer,
         record: &mut Record,
     ) -> Result<Response<Inner>, Refusal> {
         let shared = &self.shared;

@@ -5,7 +5,8 @@
     clippy::unwrap_used,
     clippy::expect_used,
     clippy::panic,
-    clippy::print_stderr
+    clippy::print_stderr,
+    unreachable_pub
 )]
 
 mod answers;
@@ -16,6 +17,7 @@ mod cli;
 mod cli_running;
 mod cli_two_sidecars;
 mod connections;
+mod deploy;
 mod desk;
 mod drain;
 mod framing;
@@ -31,6 +33,8 @@ mod observe_mode;
 mod path_readings;
 mod query_bytes;
 mod rate_limits;
+mod readme;
+mod real_software;
 mod retries;
 mod routes;
 mod smoke;
