@@ -6,6 +6,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use tokio::sync::Mutex;
 
 use crate::base::clock::Clock;
+use crate::base::oauth::ClientId;
 use crate::clients::registry::Registry;
 use crate::store::{Change, ChangeFeed};
 use crate::tokens::StoreUnavailable;
@@ -54,15 +55,14 @@ impl Changes {
                 return Err(error);
             }
         };
-        for change in changes {
-            self.apply(change).await;
-        }
+        // Nothing is awaited until all of it is forgotten, and what is to be read is on record: whoever
+        // gives up waiting for this, a command's time-out for one, loses no revocation.
+        let to_read = self.forget(changes);
+        self.read_clients(to_read).await;
         if self.clients_overdue.load(Ordering::Acquire) {
-            self.read_all_clients().await;
+            return Err(StoreUnavailable("changed clients could not be read".into()));
         }
-        if !self.clients_overdue.load(Ordering::Acquire) {
-            self.verifier.heard(asked);
-        }
+        self.verifier.heard(asked);
         Ok(())
     }
 
@@ -73,21 +73,47 @@ impl Changes {
         }
     }
 
-    async fn apply(&self, change: Change) {
-        match change {
-            Change::Token(hash) => self.verifier.forget(&hash),
-            Change::Client(id) => {
-                self.verifier.forget_client(&id);
-                if let Err(error) = self.clients.refresh(&id).await {
-                    tracing::warn!(%error, client = id.as_str(), "a changed client could not be read");
-                    self.clients_overdue.store(true, Ordering::Release);
+    /// Ends what is cached of what changed. Gives the clients to read again, or none when all must be,
+    /// and puts on record that they must.
+    fn forget(&self, changes: Vec<Change>) -> Vec<ClientId> {
+        let mut to_read = Vec::new();
+        let mut all = self.clients_overdue.load(Ordering::Acquire);
+        for change in changes {
+            match change {
+                Change::Token(hash) => self.verifier.forget(&hash),
+                Change::Client(id) => {
+                    self.verifier.forget_client(&id);
+                    to_read.push(id);
+                }
+                Change::Everything => {
+                    self.verifier.forget_all();
+                    all = true;
                 }
             }
-            Change::Everything => {
-                self.verifier.forget_all();
+        }
+        if all {
+            to_read.clear();
+        }
+        self.clients_overdue
+            .store(all || !to_read.is_empty(), Ordering::Release);
+        to_read
+    }
+
+    /// Reads these clients again, or all that there are when none is named and some are overdue.
+    async fn read_clients(&self, to_read: Vec<ClientId>) {
+        if to_read.is_empty() {
+            if self.clients_overdue.load(Ordering::Acquire) {
                 self.read_all_clients().await;
             }
+            return;
         }
+        for id in to_read {
+            if let Err(error) = self.clients.refresh(&id).await {
+                tracing::warn!(%error, client = id.as_str(), "a changed client could not be read");
+                return;
+            }
+        }
+        self.clients_overdue.store(false, Ordering::Release);
     }
 
     async fn read_all_clients(&self) {
@@ -96,5 +122,89 @@ impl Changes {
             tracing::warn!(%error, "the clients could not be read again");
         }
         self.clients_overdue.store(read.is_err(), Ordering::Release);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use async_trait::async_trait;
+    use tokio::runtime::Handle;
+
+    use super::*;
+    use crate::base::clock::UnixMillis;
+    use crate::base::oauth::Scopes;
+    use crate::clients::tests_support::MemoryClients;
+    use crate::tokens::issue::issue;
+    use crate::tokens::tests_support::MemoryTokens;
+    use crate::tokens::verify::{Verdict, Watcher};
+    use crate::tokens::{PresentedToken, Revocation, Settings, TokenStore};
+
+    struct Once(std::sync::Mutex<Vec<Change>>);
+
+    #[async_trait]
+    impl ChangeFeed for Once {
+        async fn poll(&self) -> Result<Vec<Change>, StoreUnavailable> {
+            Ok(std::mem::take(&mut *self.0.lock().unwrap()))
+        }
+    }
+
+    struct Nobody;
+
+    impl Watcher for Nobody {
+        fn looked_up(&self, _: &Verdict) {}
+        fn store_read(&self, _: bool) {}
+        fn store_is_up(&self, _: bool) {}
+    }
+
+    #[tokio::test]
+    async fn a_round_that_is_given_up_loses_no_revocation() {
+        let clock = Clock::manual(UnixMillis(1_800_000_000_000));
+        let now = clock.now();
+        let tokens = Arc::new(MemoryTokens::default());
+        let stored = Arc::new(MemoryClients::new());
+        let clients = Arc::new(Registry::new(Vec::new(), stored.clone()));
+        clients.load().await.unwrap();
+        let verifier = Verifier::new(
+            &Settings::default(),
+            tokens.clone(),
+            Handle::current(),
+            clock.clone(),
+            Arc::new(Nobody),
+        );
+        let id = ClientId::parse("demo").unwrap();
+        let issued = issue(
+            &*tokens,
+            &id,
+            Scopes::default(),
+            Duration::from_secs(60),
+            now.wall(),
+        )
+        .await
+        .unwrap();
+        let token = PresentedToken::parse(issued.token.expose()).unwrap();
+        assert!(verifier.verify(&token, now).await.unwrap().is_some());
+        tokens
+            .revoke(Revocation::Hash(token.hash), now.wall())
+            .await
+            .unwrap();
+
+        let other = ClientId::parse("other").unwrap();
+        let told = vec![Change::Client(other), Change::Token(token.hash)];
+        let feed = Arc::new(Once(std::sync::Mutex::new(told)));
+        let changes = Changes::new(feed, Arc::clone(&verifier), clients, clock.clone());
+        // The client cannot be read now: the round waits, and whoever asked for it gives up.
+        stored.hold();
+        let given_up = tokio::time::timeout(Duration::from_millis(20), changes.catch_up()).await;
+        assert!(given_up.is_err());
+        assert!(verifier.verify(&token, now).await.unwrap().is_none());
+
+        // What was not read is still owed, and made up for by the next round.
+        stored.down.store(true, Ordering::SeqCst);
+        stored.let_go(10);
+        changes.catch_up().await.unwrap_err();
+        stored.down.store(false, Ordering::SeqCst);
+        changes.catch_up().await.unwrap();
     }
 }

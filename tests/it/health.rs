@@ -56,7 +56,11 @@ async fn health_is_1_when_somebody_else_answers_or_nobody_answers_in_time() {
         let _ = stream.write_all(b"220 mail.test ESMTP\r\n").await;
     })
     .await;
-    let silent = Backend::raw(|_| std::future::pending::<()>()).await;
+    let silent = Backend::raw(async |stream: tokio::net::TcpStream| {
+        let _open = stream;
+        std::future::pending::<()>().await;
+    })
+    .await;
     let folder = Sidegate::before(&backend).write();
     for addr in [backend.addr, silent.addr] {
         let addr = addr.to_string();

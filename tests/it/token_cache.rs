@@ -285,6 +285,7 @@ async fn a_token_of_a_removed_client_is_invalid_also_from_the_cache() {
 async fn a_revocation_is_never_undone_by_requests_under_way() {
     let backend = Backend::recording().await;
     let gate = Sidegate::before(&backend)
+        .config("[rate_limits.failed-credentials]\nrate = \"1000/s\"\nburst = 1000\n")
         .client("demo", "sudo")
         .start()
         .await;
