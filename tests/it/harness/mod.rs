@@ -11,14 +11,16 @@
 //! Everything listens on ports that the system chose; nothing sleeps: what must be awaited says so.
 
 mod backend;
+mod program;
 mod raw;
 mod sidegate;
 mod wire;
 
 pub use backend::{Backend, Seen};
-pub use raw::Raw;
-pub use sidegate::{Answer, Call, Sidegate};
 pub use wire::{Act, OK, Place, Wire, read_head};
+pub use program::{Program, Ran, program, ran, run, run_with};
+pub use raw::{Raw, exchange};
+pub use sidegate::{Answer, Call, SECRET, Sidegate};
 
 use std::time::Duration;
 

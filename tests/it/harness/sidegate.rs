@@ -27,7 +27,7 @@ pub struct Builder {
     server: String,
     upstream: String,
     clock: Clock,
-    folder: Arc<TempDir>,
+    pub(super) folder: Arc<TempDir>,
 }
 
 /// A sidecar that runs. Ends when dropped, or gracefully by [`stop`](Self::stop).
@@ -109,7 +109,7 @@ impl Builder {
         self
     }
 
-    fn toml(&self) -> String {
+    pub(super) fn toml(&self) -> String {
         format!(
             "[server]\nlisten = \"127.0.0.1:0\"\nadmin_listen = \"127.0.0.1:0\"\nworkers = 1\n{}\n[upstreams.default]\n{}\n{}",
             self.server, self.upstream, self.text
@@ -196,10 +196,7 @@ impl Sidegate {
 
     /// A caller without a token.
     pub fn call(&self) -> Call {
-        Call {
-            addr: self.addr,
-            headers: vec![("host".to_owned(), "service.test".to_owned())],
-        }
+        Call::to(self.addr)
     }
 
     /// GET without a token.
@@ -209,11 +206,7 @@ impl Sidegate {
 
     /// GET on the admin listener.
     pub async fn admin_get(&self, target: &str) -> Answer {
-        let call = Call {
-            addr: self.admin,
-            ..self.call()
-        };
-        call.get(target).await
+        Call::to(self.admin).get(target).await
     }
 
     /// The value of one sample in `/metrics`; zero where it is not there.
@@ -270,6 +263,20 @@ impl Sidegate {
     }
 }
 
+impl Drop for Sidegate {
+    /// Whatever a test did: no secret and no token stands in any line of the log.
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            return;
+        }
+        let text = self.log_text();
+        for secret in [SECRET, "sgt_", "access_token="] {
+            let leak = text.lines().find(|line| line.contains(secret));
+            assert_eq!(leak, None, "{secret} in the log");
+        }
+    }
+}
+
 /// Log lines kept in memory.
 #[derive(Clone, Default)]
 struct Log(Arc<Mutex<Vec<u8>>>);
@@ -296,6 +303,19 @@ pub struct Call {
 }
 
 impl Call {
+    /// A caller of this address that sends nothing but a Host.
+    pub fn to(addr: SocketAddr) -> Self {
+        Self {
+            addr,
+            headers: vec![("host".to_owned(), "service.test".to_owned())],
+        }
+    }
+
+    /// With this token.
+    pub fn bearer(self, token: &str) -> Self {
+        self.header("authorization", &format!("Bearer {token}"))
+    }
+
     /// Adds a header line.
     pub fn header(mut self, name: &str, value: &str) -> Self {
         self.headers.push((name.to_owned(), value.to_owned()));
@@ -328,21 +348,37 @@ impl Call {
         soon(&format!("{method} {target}"), self.exchange(request)).await
     }
 
+    /// GET from a sidecar that may be killed meanwhile: `None` where no whole answer came.
+    pub async fn try_get(&self, target: &str) -> Option<Answer> {
+        let mut request = Request::get(target);
+        for (name, value) in &self.headers {
+            request = request.header(name, value);
+        }
+        let request = request.body(Full::default()).unwrap();
+        soon(target, self.try_exchange(request)).await.ok()
+    }
+
     async fn exchange(&self, request: Request<Full<Bytes>>) -> Answer {
-        let stream = tokio::net::TcpStream::connect(self.addr).await.unwrap();
-        let (mut sender, connection) = hyper::client::conn::http1::handshake(TokioIo::new(stream))
-            .await
-            .unwrap();
+        self.try_exchange(request).await.unwrap()
+    }
+
+    async fn try_exchange(
+        &self,
+        request: Request<Full<Bytes>>,
+    ) -> Result<Answer, Box<dyn std::error::Error + Send + Sync>> {
+        let stream = tokio::net::TcpStream::connect(self.addr).await?;
+        let (mut sender, connection) =
+            hyper::client::conn::http1::handshake(TokioIo::new(stream)).await?;
         let connection = tokio::spawn(connection);
-        let response = sender.send_request(request).await.unwrap();
+        let response = sender.send_request(request).await?;
         let (parts, body) = response.into_parts();
-        let body = body.collect().await.unwrap().to_bytes();
+        let body = body.collect().await?.to_bytes();
         connection.abort();
-        Answer {
+        Ok(Answer {
             status: parts.status,
             headers: parts.headers,
             body,
-        }
+        })
     }
 }
 
@@ -374,6 +410,11 @@ impl Answer {
         assert_eq!(problem["error"], word, "{problem:#}");
         assert_eq!(problem["status"], status);
         assert_eq!(problem["request_id"].as_str(), self.header("x-request-id"));
+        let whole = format!("{self:?}");
+        assert!(
+            !whole.contains(SECRET) && !whole.contains("sgt_"),
+            "{whole}"
+        );
         self
     }
 
