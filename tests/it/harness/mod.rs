@@ -16,11 +16,11 @@ mod raw;
 mod sidegate;
 mod wire;
 
-pub use backend::{Backend, Seen};
-pub use wire::{Act, OK, Place, Wire, read_head};
+pub use backend::Backend;
 pub use program::{Program, Ran, program, ran, run, run_with};
 pub use raw::{Raw, exchange};
 pub use sidegate::{Answer, Call, SECRET, Sidegate};
+pub use wire::{Act, OK, Place, Wire, read_head};
 
 use std::time::Duration;
 

@@ -11,7 +11,6 @@ use http_body_util::{BodyExt, Full};
 use hyper_util::rt::TokioIo;
 use sidegate::app::{self, Options, Running};
 use sidegate::base::clock::Clock;
-use sidegate::config::Config;
 use sidegate::observe::{self, Lines};
 use tempfile::TempDir;
 
@@ -38,7 +37,6 @@ pub struct Sidegate {
     pub clock: Clock,
     log: Log,
     folder: Arc<TempDir>,
-    config: String,
 }
 
 impl Sidegate {
@@ -148,7 +146,6 @@ impl Builder {
             running: Some(running),
             log,
             folder: self.folder,
-            config: text,
         })
     }
 }
@@ -157,13 +154,6 @@ impl Sidegate {
     /// The folder with its configuration and its store.
     pub fn folder(&self) -> &Path {
         self.folder.path()
-    }
-
-    /// Its configuration, read again.
-    pub fn config(&self) -> Config {
-        let file = self.folder.path().join("config.toml");
-        std::fs::write(&file, &self.config).unwrap();
-        sidegate::config::load(&file, std::iter::empty::<(String, String)>()).unwrap()
     }
 
     /// What is running.
