@@ -26,7 +26,7 @@ pub(super) fn line(text: &str) -> Result<(), Failure> {
 /// Writes one JSON value as a line to standard output.
 ///
 /// # Errors
-/// As for [`line`].
+/// As for [`line()`].
 pub(super) fn json(value: &Value) -> Result<(), Failure> {
     line(&value.to_string())
 }
@@ -60,7 +60,7 @@ pub(super) fn failed(error: io::Error) -> Failure {
 /// A listing for people: columns that align, or a sentence where there is nothing to list.
 ///
 /// # Errors
-/// As for [`line`].
+/// As for [`line()`].
 pub(super) fn table(head: &[&str], rows: &[Vec<String>], nothing: &str) -> Result<(), Failure> {
     if rows.is_empty() {
         say(nothing);

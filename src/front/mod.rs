@@ -17,7 +17,7 @@ use http_body_util::{BodyExt, Limited};
 
 use crate::base::clock::Clock;
 use crate::endpoints::{Caller, Endpoints, Told};
-use crate::gate::{Gate, Head, Outbound, Way};
+use crate::gate::{Gate, Head, Permit, Way};
 use crate::observe::metrics::RouteMetrics;
 use crate::observe::request_id::X_REQUEST_ID;
 use crate::observe::{Lines, Metrics, RequestId};
@@ -160,10 +160,25 @@ impl Front {
         {
             return Err((Refusal::body_too_large(), Some(body)));
         }
-        let Some(upstream) = self.shared.upstreams.get(permit.route().index) else {
-            return Err((Refusal::internal_error(), Some(body)));
-        };
         let host_header = framed.host_header;
+        self.forward(permit, parts, body, (peer, client), host_header, record)
+            .await
+            .map_err(|refusal| (refusal, None))
+    }
+
+    async fn forward(
+        &self,
+        permit: Permit,
+        parts: request::Parts,
+        body: Received,
+        (peer, client): (&Peer, &peer::Client),
+        host_header: Option<HeaderValue>,
+        record: &mut Record,
+    ) -> Result<Response<Inner>, Refusal> {
+        let shared = &self.shared;
+        let Some(upstream) = shared.upstreams.get(permit.route().index) else {
+            return Err(Refusal::internal_error());
+        };
         let way = Way {
             peer_ip: peer.addr.ip(),
             trusted: client.trusted,
@@ -172,19 +187,6 @@ impl Front {
             request_id: &record.request_id.header_value(),
         };
         let outbound = permit.write(parts, &way);
-        self.forward(upstream, outbound, body, record)
-            .await
-            .map_err(|refusal| (refusal, None))
-    }
-
-    async fn forward(
-        &self,
-        upstream: &Arc<Upstream>,
-        outbound: Outbound,
-        body: Received,
-        record: &mut Record,
-    ) -> Result<Response<Inner>, Refusal> {
-        let shared = &self.shared;
         let sent = shared.clock.mono_nanos();
         let upstream::Answered { answer, progress } =
             upstream::forward(&self.pool, upstream, outbound, body, shared.server.max_body).await;

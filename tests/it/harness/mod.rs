@@ -11,6 +11,7 @@
 //! Everything listens on ports that the system chose; nothing sleeps: what must be awaited says so.
 
 mod backend;
+pub mod outside;
 mod program;
 mod raw;
 mod sidegate;
