@@ -226,16 +226,29 @@ impl AsyncRead for Transport {
     }
 }
 
+/// A backend that answers before it has read the whole request and then closes resets the connection,
+/// and what is still written fails; its answer may be there all the same. So such a write just does not
+/// come to an end: the reading side, which is woken by the same reset, finds the answer or the end.
+fn unless_reset(written: Poll<io::Result<usize>>) -> Poll<io::Result<usize>> {
+    use io::ErrorKind::{BrokenPipe, ConnectionReset};
+    match written {
+        Poll::Ready(Err(error)) if matches!(error.kind(), BrokenPipe | ConnectionReset) => {
+            Poll::Pending
+        }
+        written => written,
+    }
+}
+
 impl AsyncWrite for Transport {
     fn poll_write(
         self: Pin<&mut Self>,
         cx: &mut Context<'_>,
         buf: &[u8],
     ) -> Poll<io::Result<usize>> {
-        match &mut self.get_mut().stream {
+        unless_reset(match &mut self.get_mut().stream {
             Stream::Plain(stream) => Pin::new(stream).poll_write(cx, buf),
             Stream::Tls(stream) => Pin::new(stream).poll_write(cx, buf),
-        }
+        })
     }
 
     fn poll_write_vectored(
@@ -243,10 +256,10 @@ impl AsyncWrite for Transport {
         cx: &mut Context<'_>,
         bufs: &[io::IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
-        match &mut self.get_mut().stream {
+        unless_reset(match &mut self.get_mut().stream {
             Stream::Plain(stream) => Pin::new(stream).poll_write_vectored(cx, bufs),
             Stream::Tls(stream) => Pin::new(stream).poll_write_vectored(cx, bufs),
-        }
+        })
     }
 
     fn is_write_vectored(&self) -> bool {
