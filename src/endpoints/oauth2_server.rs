@@ -126,9 +126,16 @@ impl Asked {
 
     fn over_failed_credentials(&self) -> Option<Response<bytes::Bytes>> {
         let limits = self.deps.limits.load();
-        let exceeded = limits.failed_credential(self.from.ip, self.now).err()?;
+        let exceeded = match limits.failed_credential(self.from.ip, self.now) {
+            Err(exceeded) => exceeded,
+            Ok(shadowed) => {
+                if let Some(over) = shadowed {
+                    self.deps.metrics.rate_limited(over.limit().name(), true);
+                }
+                return None;
+            }
+        };
         let name = exceeded.limit().name();
-        self.deps.metrics.rate_limited(name, false);
         let refusal = Refusal::rate_limited(name, exceeded.retry_after);
         let mut response = self.refusal(&refusal);
         response.extensions_mut().insert(Told {

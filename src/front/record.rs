@@ -210,7 +210,8 @@ impl Record {
             shared.metrics.rate_limited(limit, true);
         }
         if let Some(limit) = self.limit() {
-            shared.metrics.rate_limited(limit, false);
+            let only_counted = self.trace.observed.is_some();
+            shared.metrics.rate_limited(limit, only_counted);
         }
     }
 
@@ -218,6 +219,13 @@ impl Record {
     fn limit(&self) -> Option<&str> {
         let told = || self.told.as_ref()?.limit.as_deref();
         self.trace.limit.as_deref().or_else(told)
+    }
+
+    /// The instant the limiter used: the request's own, also for the limit that refused.
+    fn limit_nanos(&self) -> Option<u64> {
+        let refused = || self.trace.limit.as_ref().map(|_| self.started.mono_nanos);
+        let told = || self.told.as_ref()?.limit_ns;
+        self.trace.limit_nanos.or_else(refused).or_else(told)
     }
 }
 
@@ -258,7 +266,7 @@ impl Drop for Record {
             error: self.error.map(Word::as_str).or_else(|| told?.error),
             observed: self.trace.observed.map(Word::as_str),
             limit: self.limit(),
-            limit_ns: self.trace.limit_nanos.or_else(|| told?.limit_ns),
+            limit_ns: self.limit_nanos(),
         });
     }
 }

@@ -83,9 +83,10 @@ impl Permit {
     #[must_use]
     pub fn write(self, mut parts: request::Parts, way: &Way<'_>) -> Outbound {
         let keep_token = self.route.settings.forward_credentials;
+        // Before the target loses its authority, which counts before a Host line.
+        let anew = Anew::of(&parts, way);
         parts.uri = origin_form(&parts.uri, self.cut, keep_token);
         parts.version = Version::HTTP_11;
-        let anew = Anew::of(&parts, way);
         let names = &self.rules.identity;
         take_away(&mut parts.headers, names, way.trusted);
         cut_credentials(&mut parts.headers, self.bearer);

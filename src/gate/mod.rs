@@ -353,7 +353,12 @@ impl Gate {
     /// A bad token is counted against its sender's address, and only that can answer it with 429.
     fn failed_credential<W: Witness>(&self, ip: IpAddr, now: Now, witness: &mut W) -> Refusal {
         match self.rules.limits.failed_credential(ip, now) {
-            Ok(()) => Refusal::invalid_token(),
+            Ok(shadowed) => {
+                if let Some(over) = shadowed {
+                    witness.limits(&[over], now);
+                }
+                Refusal::invalid_token()
+            }
             Err(exceeded) => over(&exceeded, witness),
         }
     }

@@ -318,13 +318,15 @@ impl Limits {
         Ok(spent)
     }
 
-    /// Counts one credential that failed for `ip`.
+    /// Counts one credential that failed for `ip`. Gives what it took only where the limit is in shadow
+    /// mode and would have refused.
     ///
     /// # Errors
     /// When the limit `failed-credentials` is exceeded: the failure is then answered with 429.
-    pub fn failed_credential(&self, ip: IpAddr, now: Now) -> Result<(), Exceeded> {
+    pub fn failed_credential(&self, ip: IpAddr, now: Now) -> Result<Option<Spent>, Exceeded> {
         let limit = std::slice::from_ref(&self.failed_credentials);
-        self.take(limit, &KeyValues::of_ip(ip), now).map(drop)
+        let spent = self.take(limit, &KeyValues::of_ip(ip), now)?;
+        Ok(spent.into_iter().find(|one| one.over))
     }
 
     /// Forgets keys that have nothing spent any more; to be called now and then.

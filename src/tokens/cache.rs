@@ -164,6 +164,8 @@ impl Cache {
     }
 
     pub(super) fn entries(&self) -> u64 {
+        // The count is brought up to date only with the cache's own housekeeping.
+        self.good.run_pending_tasks();
         self.good.entry_count()
     }
 }

@@ -12,10 +12,10 @@ use sidegate::observe::metrics;
 use sidegate::refusal::Word;
 use tempfile::TempDir;
 
-use crate::harness::{
-    Backend, Call, Process, Served, Sidegate, eventually, found_all, free_port, program, run,
-    run_well,
+use crate::harness::outside::{
+    Process, Served, found_all, free_port, run, run_well, sidegate as program,
 };
+use crate::harness::{Backend, Call, Sidegate, eventually};
 
 const README: &str = include_str!("../../README.md");
 const EXAMPLE: &str = include_str!("../../config.example.toml");

@@ -16,10 +16,10 @@ use hyper::body::Incoming;
 use hyper_util::rt::TokioIo;
 use tempfile::TempDir;
 
-use crate::harness::{
-    Answer, Backend, Call, Process, SECRET, Served, Sidegate, eventually, found_all, free_port,
-    program, run, run_well, skipped,
+use crate::harness::outside::{
+    Process, Served, found_all, free_port, run, run_well, sidegate as program, skipped,
 };
+use crate::harness::{Answer, Backend, Call, SECRET, Sidegate, eventually};
 
 // ---------------------------------------------------------------- Prometheus
 

@@ -11,16 +11,15 @@
 //! Everything listens on ports that the system chose; nothing sleeps: what must be awaited says so.
 
 mod backend;
+pub mod outside;
 mod program;
 mod raw;
 mod sidegate;
 mod wire;
 
-pub use backend::{Backend, Seen};
-pub use program::{
-    Process, Served, found_all, free_port, run, run_well, sidegate as program, skipped,
-};
-pub use raw::Raw;
+pub use backend::Backend;
+pub use program::{Program, Ran, program, ran, run, run_with};
+pub use raw::{Raw, exchange};
 pub use sidegate::{Answer, Call, SECRET, Sidegate};
 pub use wire::{Act, OK, Place, Wire, read_head};
 

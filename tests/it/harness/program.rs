@@ -1,231 +1,263 @@
-//! Programs in processes of their own: `sidegate` as it is shipped, and software that others wrote.
+//! The program itself, as a process of its own, and its commands.
 
-use std::fs::{self, File};
-use std::io::Write;
-use std::net::{SocketAddr, TcpListener};
+use std::io::{BufRead, BufReader, Write};
+use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Output, Stdio};
+use std::process::{Child, Command, Stdio};
+use std::sync::{Arc, Mutex, PoisonError};
 
 use tempfile::TempDir;
 
-use super::{Call, eventually};
+use super::sidegate::{Answer, Builder, Call, SECRET};
+use super::{eventually, soon};
 
-/// The program under test, with nothing of this process's environment that would change what it does.
-pub fn sidegate() -> Command {
+/// The program, without what the environment of the tests may hold for one.
+pub fn program() -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_sidegate"));
+    command.env_remove("RUNTIME_DIRECTORY");
     for (name, _) in std::env::vars_os() {
-        if name.to_string_lossy().starts_with("SIDEGATE") || name == "RUNTIME_DIRECTORY" {
+        if name.to_string_lossy().starts_with("SIDEGATE") {
             command.env_remove(name);
         }
     }
-    command.stdin(Stdio::null());
     command
 }
 
-/// Runs a command to its end, beside everything else that the test runs.
-pub async fn run(mut command: Command) -> Output {
-    let told = format!("{command:?}");
-    tokio::task::spawn_blocking(move || command.output())
-        .await
-        .unwrap()
-        .unwrap_or_else(|error| panic!("{told}: {error}"))
+/// How a command ended.
+#[derive(Debug)]
+pub struct Ran {
+    /// `None`: a signal ended it.
+    pub code: Option<i32>,
+    pub out: String,
+    pub err: String,
 }
 
-/// The same for one that must succeed; gives what it wrote to standard output.
-pub async fn run_well(command: Command) -> String {
-    let told = format!("{command:?}");
-    let output = run(command).await;
-    assert!(
-        output.status.success(),
-        "{told}: {}\n{}{}",
-        output.status,
-        String::from_utf8_lossy(&output.stdout),
-        String::from_utf8_lossy(&output.stderr)
-    );
-    String::from_utf8(output.stdout).unwrap()
+impl Ran {
+    /// Fails the test, showing everything, if it ended with another code.
+    #[track_caller]
+    pub fn expect_code(self, code: i32) -> Self {
+        assert_eq!(self.code, Some(code), "{self:#?}");
+        self
+    }
+
+    /// Standard output without its line feed.
+    pub fn word(&self) -> &str {
+        self.out.trim_end()
+    }
+
+    /// Standard output as JSON.
+    #[track_caller]
+    pub fn json(&self) -> serde_json::Value {
+        serde_json::from_str(&self.out).unwrap_or_else(|_| panic!("no JSON: {self:#?}"))
+    }
 }
 
-/// A port that was free a moment ago, for programs that cannot choose one themselves.
-pub fn free_port() -> u16 {
-    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
-    listener.local_addr().unwrap().port()
+/// Runs a command to its end with the configuration in `folder`.
+pub async fn run(folder: &Path, arguments: &[&str]) -> Ran {
+    run_with(folder, arguments, &[], "").await
 }
 
-/// Whether every one of these programs is there. Where one is not, the test has nothing to test: that is
-/// said loudly, and with `CI=true` it is a failure.
-pub fn found_all(programs: &[&str], mend: &str) -> bool {
-    let path = std::env::var_os("PATH").unwrap_or_default();
-    let missing: Vec<_> = programs
-        .iter()
-        .filter(|name| !std::env::split_paths(&path).any(|folder| folder.join(name).is_file()))
-        .copied()
-        .collect();
-    missing.is_empty() || skipped(&format!("{} is not on PATH", missing.join(", ")), mend)
+/// The same with variables of the environment and with standard input.
+pub async fn run_with(
+    folder: &Path,
+    arguments: &[&str],
+    environment: &[(&str, &str)],
+    input: &str,
+) -> Ran {
+    let mut command = program();
+    command
+        .args(arguments)
+        .arg("--config")
+        .arg(folder.join("config.toml"))
+        .envs(environment.iter().copied());
+    ran(command, input).await
 }
 
-/// Says that a test is skipped; gives false, for what it was to decide.
-pub fn skipped(why: &str, mend: &str) -> bool {
-    let line = format!("SKIPPED: {why}; {mend}");
-    assert!(
-        std::env::var_os("CI").is_none_or(|value| value != "true"),
-        "{line} (with CI=true nothing may be skipped)"
-    );
-    // Written past the capture of the test runner, which keeps what passing tests print, and in one piece.
-    let _ = std::io::stderr().write_all(format!("\n{line}\n\n").as_bytes());
-    false
+/// Runs any command to its end.
+pub async fn ran(mut command: Command, input: &str) -> Ran {
+    let input = input.to_owned();
+    let shown = format!("{command:?}");
+    // The sidecar of a test may live on the runtime that waits here.
+    let running = tokio::task::spawn_blocking(move || {
+        let mut child = command
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
+            .spawn()
+            .unwrap();
+        // A command that reads nothing has closed it perhaps.
+        let _ = child.stdin.take().unwrap().write_all(input.as_bytes());
+        child.wait_with_output().unwrap()
+    });
+    let output = soon(&shown, running).await.unwrap();
+    Ran {
+        code: output.status.code(),
+        out: String::from_utf8(output.stdout).unwrap(),
+        err: String::from_utf8(output.stderr).unwrap(),
+    }
 }
 
-/// A process that runs beside the test. Ends when dropped.
-pub struct Process {
+/// `sidegate serve` in a process of its own. Killed when dropped.
+pub struct Program {
     child: Child,
-    log: PathBuf,
+    log: Arc<Mutex<String>>,
+    pub addr: SocketAddr,
+    pub admin: SocketAddr,
+    folder: Arc<TempDir>,
 }
 
-impl Drop for Process {
+impl Drop for Program {
     fn drop(&mut self) {
         let _ = self.child.kill();
         let _ = self.child.wait();
     }
 }
 
-impl Process {
-    /// Starts it with its output in the file `log`.
-    pub fn start(command: &mut Command, log: &Path) -> Self {
-        let out = File::create(log).unwrap();
-        let child = command
+impl Builder {
+    /// Starts it as a process, and waits until it serves.
+    pub async fn spawn(self) -> Program {
+        let folder = self.write();
+        Program::serve(folder, program()).await
+    }
+
+    /// Writes the configuration, for commands that need no sidecar; gives its folder.
+    pub fn write(&self) -> Arc<TempDir> {
+        std::fs::write(self.folder.path().join("config.toml"), self.toml()).unwrap();
+        Arc::clone(&self.folder)
+    }
+}
+
+impl Program {
+    /// Runs `command` with `serve` and the configuration in `folder`; waits until it serves.
+    pub async fn serve(folder: Arc<TempDir>, mut command: Command) -> Self {
+        let mut child = command
+            .arg("serve")
+            .arg("--config")
+            .arg(folder.path().join("config.toml"))
             .stdin(Stdio::null())
-            .stdout(out.try_clone().unwrap())
-            .stderr(out)
+            .stdout(Stdio::null())
+            .stderr(Stdio::piped())
             .spawn()
-            .unwrap_or_else(|error| panic!("{command:?}: {error}"));
-        Self {
+            .unwrap();
+        let log = Arc::new(Mutex::new(String::new()));
+        let lines = BufReader::new(child.stderr.take().unwrap());
+        let kept = Arc::clone(&log);
+        std::thread::spawn(move || {
+            for line in lines.lines().map_while(Result::ok) {
+                let mut kept = kept.lock().unwrap_or_else(PoisonError::into_inner);
+                kept.push_str(&line);
+                kept.push('\n');
+            }
+        });
+        let nowhere = SocketAddr::from(([0, 0, 0, 0], 0));
+        let mut program = Self {
             child,
-            log: log.to_owned(),
-        }
-    }
-
-    pub fn id(&self) -> u32 {
-        self.child.id()
-    }
-
-    /// All that it wrote so far.
-    pub fn output(&self) -> String {
-        String::from_utf8_lossy(&fs::read(&self.log).unwrap()).into_owned()
-    }
-
-    /// Fails the test, showing what it wrote, if it has ended.
-    pub fn expect_alive(&mut self) {
-        if let Some(status) = self.child.try_wait().unwrap() {
-            panic!("ended with {status}:\n{}", self.output());
-        }
-    }
-
-    /// Sends the signal of this name and waits for the end; gives the exit code, none after a signal.
-    pub async fn end_by(&mut self, signal: &str) -> Option<i32> {
-        // The shell's own: a small system has no program of that name.
-        let mut kill = Command::new("sh");
-        kill.args(["-c", &format!("kill -s {signal} {}", self.id())]);
-        run_well(kill).await;
-        let mut code = None;
-        eventually("the process ends", async || {
-            let ended = self.child.try_wait().unwrap();
-            code = ended.and_then(|status| status.code());
-            ended.is_some()
-        })
-        .await;
-        code
-    }
-
-    /// A size in KiB as `/proc/PID/status` tells it, such as `VmHWM`.
-    pub fn memory(&self, name: &str) -> u64 {
-        let status = fs::read_to_string(format!("/proc/{}/status", self.id())).unwrap();
-        let line = status
-            .lines()
-            .find_map(|line| line.strip_prefix(name)?.strip_prefix(':'));
-        let size = line.unwrap().trim().strip_suffix(" kB").unwrap();
-        size.parse().unwrap()
-    }
-}
-
-/// `sidegate serve` in a process of its own, on ports that the system chose.
-pub struct Served {
-    pub process: Process,
-    pub addr: SocketAddr,
-    pub admin: SocketAddr,
-    config: PathBuf,
-    folder: TempDir,
-}
-
-impl Served {
-    /// Serves this configuration, whose addresses are overridden by the environment.
-    pub async fn start(config: &str) -> Self {
-        let folder = TempDir::new().unwrap();
-        let file = folder.path().join("config.toml");
-        fs::write(&file, config).unwrap();
-        let mut command = sidegate();
-        command.args(["serve", "--config"]).arg(&file);
-        Self::start_by(command, folder, file).await
-    }
-
-    /// The same by a command of the caller's, for the configuration at `config` in `folder`.
-    pub async fn start_by(mut command: Command, folder: TempDir, config: PathBuf) -> Self {
-        command
-            .env("SIDEGATE__SERVER__LISTEN", "127.0.0.1:0")
-            .env("SIDEGATE__SERVER__ADMIN_LISTEN", "127.0.0.1:0");
-        let mut process = Process::start(&mut command, &folder.path().join("log"));
-        let mut addrs = None;
-        eventually("sidegate serves", async || {
-            process.expect_alive();
-            addrs = process.output().lines().find_map(serves);
-            addrs.is_some()
-        })
-        .await;
-        let (addr, admin) = addrs.unwrap();
-        Self {
-            process,
-            addr,
-            admin,
-            config,
+            log,
+            addr: nowhere,
+            admin: nowhere,
             folder,
-        }
+        };
+        let mut serves = None;
+        eventually("the program serves", async || {
+            if let Ok(Some(status)) = program.child.try_wait() {
+                panic!("it ended with {status}: {}", program.log_text());
+            }
+            serves = program
+                .log("log")
+                .into_iter()
+                .find(|line| line["message"] == "sidegate serves");
+            serves.is_some()
+        })
+        .await;
+        let fields = serves.unwrap()["fields"].clone();
+        let addr = |value: &serde_json::Value| {
+            let text = value.as_str().unwrap().trim_matches(['[', ']']).to_owned();
+            text.parse::<SocketAddr>().unwrap()
+        };
+        program.addr = addr(&fields["listen"]);
+        program.admin = addr(&fields["admin"]);
+        program
     }
 
-    /// Another command for the same configuration.
-    pub fn command(&self, arguments: &[&str]) -> Command {
-        let mut command = sidegate();
-        command.args(arguments).arg("--config").arg(&self.config);
-        command
+    /// Sends a signal by its name, such as `TERM`.
+    pub fn signal(&self, name: &str) {
+        let pid = self.child.id().to_string();
+        let sent = Command::new("sh")
+            .args(["-c", "kill -s \"$1\" \"$2\"", "sh", name, &pid])
+            .status();
+        assert!(sent.unwrap().success(), "kill -s {name} {pid}");
     }
 
-    /// A token of this client, by command.
-    pub async fn token(&self, client: &str) -> String {
-        let command = self.command(&["token", "issue", "--client", client]);
-        run_well(command).await.trim_end().to_owned()
+    /// Whether it still runs.
+    pub fn is_running(&mut self) -> bool {
+        self.child.try_wait().unwrap().is_none()
     }
 
-    /// The folder with its configuration, its store and its log.
-    pub fn folder(&self) -> &Path {
-        self.folder.path()
+    /// Waits for its end; its exit code, `None` if a signal ended it.
+    pub async fn ended(&mut self) -> Option<i32> {
+        let mut status = None;
+        eventually("the program ends", async || {
+            status = self.child.try_wait().unwrap();
+            status.is_some()
+        })
+        .await;
+        status.unwrap().code()
     }
 
-    /// A caller of its admin listener.
-    pub fn admin(&self) -> Call {
-        Call::to(self.admin)
+    /// Ends it as `kill -9` does.
+    pub async fn kill(mut self) -> Arc<TempDir> {
+        self.signal("KILL");
+        assert_eq!(self.ended().await, None);
+        Arc::clone(&self.folder)
+    }
+
+    /// The folder with its configuration and its store.
+    pub fn folder(&self) -> PathBuf {
+        self.folder.path().to_owned()
+    }
+
+    /// Runs a command with its configuration.
+    pub async fn run(&self, arguments: &[&str]) -> Ran {
+        run(self.folder.path(), arguments).await
+    }
+
+    /// Its standard error so far.
+    pub fn log_text(&self) -> String {
+        let log = self.log.lock().unwrap_or_else(PoisonError::into_inner);
+        log.clone()
+    }
+
+    /// Log lines of this kind so far.
+    pub fn log(&self, kind: &str) -> Vec<serde_json::Value> {
+        self.log_text()
+            .lines()
+            .filter_map(|line| serde_json::from_str::<serde_json::Value>(line).ok())
+            .filter(|line| line["kind"] == kind)
+            .collect()
     }
 
     /// A caller without a token.
     pub fn call(&self) -> Call {
         Call::to(self.addr)
     }
-}
 
-/// The addresses, if this log line tells them: `"fields":{"listen":"[127.0.0.1:8080]",…}`.
-fn serves(line: &str) -> Option<(SocketAddr, SocketAddr)> {
-    let line: serde_json::Value = serde_json::from_str(line).ok()?;
-    if line["message"] != "sidegate serves" {
-        return None;
+    /// GET without a token.
+    pub async fn get(&self, target: &str) -> Answer {
+        self.call().get(target).await
     }
-    let listen = line["fields"]["listen"].as_str()?.trim_matches(['[', ']']);
-    let admin = line["fields"]["admin"].as_str()?;
-    Some((listen.parse().ok()?, admin.parse().ok()?))
+
+    /// GET on the admin listener.
+    pub async fn admin_get(&self, target: &str) -> Answer {
+        Call::to(self.admin).get(target).await
+    }
+
+    /// A token of this client, issued by the endpoint.
+    pub async fn token(&self, client: &str) -> String {
+        let target = format!(
+            "/api/oauth2/server/tokens?grant_type=client_credentials&client_id={client}&client_secret={SECRET}"
+        );
+        let answer = self.get(&target).await;
+        answer.expect_status(200);
+        answer.json()["access_token"].as_str().unwrap().to_owned()
+    }
 }

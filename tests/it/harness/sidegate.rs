@@ -11,7 +11,6 @@ use http_body_util::{BodyExt, Full};
 use hyper_util::rt::TokioIo;
 use sidegate::app::{self, Options, Running};
 use sidegate::base::clock::Clock;
-use sidegate::config::Config;
 use sidegate::observe::{self, Lines};
 use tempfile::TempDir;
 
@@ -27,7 +26,7 @@ pub struct Builder {
     server: String,
     upstream: String,
     clock: Clock,
-    folder: Arc<TempDir>,
+    pub(super) folder: Arc<TempDir>,
 }
 
 /// A sidecar that runs. Ends when dropped, or gracefully by [`stop`](Self::stop).
@@ -38,7 +37,6 @@ pub struct Sidegate {
     pub clock: Clock,
     log: Log,
     folder: Arc<TempDir>,
-    config: String,
 }
 
 impl Sidegate {
@@ -109,7 +107,7 @@ impl Builder {
         self
     }
 
-    fn toml(&self) -> String {
+    pub(super) fn toml(&self) -> String {
         format!(
             "[server]\nlisten = \"127.0.0.1:0\"\nadmin_listen = \"127.0.0.1:0\"\nworkers = 1\n{}\n[upstreams.default]\n{}\n{}",
             self.server, self.upstream, self.text
@@ -148,7 +146,6 @@ impl Builder {
             running: Some(running),
             log,
             folder: self.folder,
-            config: text,
         })
     }
 }
@@ -157,13 +154,6 @@ impl Sidegate {
     /// The folder with its configuration and its store.
     pub fn folder(&self) -> &Path {
         self.folder.path()
-    }
-
-    /// Its configuration, read again.
-    pub fn config(&self) -> Config {
-        let file = self.folder.path().join("config.toml");
-        std::fs::write(&file, &self.config).unwrap();
-        sidegate::config::load(&file, std::iter::empty::<(String, String)>()).unwrap()
     }
 
     /// What is running.
@@ -196,10 +186,7 @@ impl Sidegate {
 
     /// A caller without a token.
     pub fn call(&self) -> Call {
-        Call {
-            addr: self.addr,
-            headers: vec![("host".to_owned(), "service.test".to_owned())],
-        }
+        Call::to(self.addr)
     }
 
     /// GET without a token.
@@ -209,11 +196,7 @@ impl Sidegate {
 
     /// GET on the admin listener.
     pub async fn admin_get(&self, target: &str) -> Answer {
-        let call = Call {
-            addr: self.admin,
-            ..self.call()
-        };
-        call.get(target).await
+        Call::to(self.admin).get(target).await
     }
 
     /// The value of one sample in `/metrics`; zero where it is not there.
@@ -270,6 +253,20 @@ impl Sidegate {
     }
 }
 
+impl Drop for Sidegate {
+    /// Whatever a test did: no secret and no token stands in any line of the log.
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            return;
+        }
+        let text = self.log_text();
+        for secret in [SECRET, "sgt_", "access_token="] {
+            let leak = text.lines().find(|line| line.contains(secret));
+            assert_eq!(leak, None, "{secret} in the log");
+        }
+    }
+}
+
 /// Log lines kept in memory.
 #[derive(Clone, Default)]
 struct Log(Arc<Mutex<Vec<u8>>>);
@@ -296,12 +293,17 @@ pub struct Call {
 }
 
 impl Call {
-    /// A caller of whatever listens on this address; names it as `Host`.
+    /// A caller of this address that sends nothing but a Host.
     pub fn to(addr: SocketAddr) -> Self {
         Self {
             addr,
-            headers: vec![("host".to_owned(), addr.to_string())],
+            headers: vec![("host".to_owned(), "service.test".to_owned())],
         }
+    }
+
+    /// With this token.
+    pub fn bearer(self, token: &str) -> Self {
+        self.header("authorization", &format!("Bearer {token}"))
     }
 
     /// Adds a header line.
@@ -336,21 +338,37 @@ impl Call {
         soon(&format!("{method} {target}"), self.exchange(request)).await
     }
 
+    /// GET from a sidecar that may be killed meanwhile: `None` where no whole answer came.
+    pub async fn try_get(&self, target: &str) -> Option<Answer> {
+        let mut request = Request::get(target);
+        for (name, value) in &self.headers {
+            request = request.header(name, value);
+        }
+        let request = request.body(Full::default()).unwrap();
+        soon(target, self.try_exchange(request)).await.ok()
+    }
+
     async fn exchange(&self, request: Request<Full<Bytes>>) -> Answer {
-        let stream = tokio::net::TcpStream::connect(self.addr).await.unwrap();
-        let (mut sender, connection) = hyper::client::conn::http1::handshake(TokioIo::new(stream))
-            .await
-            .unwrap();
+        self.try_exchange(request).await.unwrap()
+    }
+
+    async fn try_exchange(
+        &self,
+        request: Request<Full<Bytes>>,
+    ) -> Result<Answer, Box<dyn std::error::Error + Send + Sync>> {
+        let stream = tokio::net::TcpStream::connect(self.addr).await?;
+        let (mut sender, connection) =
+            hyper::client::conn::http1::handshake(TokioIo::new(stream)).await?;
         let connection = tokio::spawn(connection);
-        let response = sender.send_request(request).await.unwrap();
+        let response = sender.send_request(request).await?;
         let (parts, body) = response.into_parts();
-        let body = body.collect().await.unwrap().to_bytes();
+        let body = body.collect().await?.to_bytes();
         connection.abort();
-        Answer {
+        Ok(Answer {
             status: parts.status,
             headers: parts.headers,
             body,
-        }
+        })
     }
 }
 
@@ -382,6 +400,11 @@ impl Answer {
         assert_eq!(problem["error"], word, "{problem:#}");
         assert_eq!(problem["status"], status);
         assert_eq!(problem["request_id"].as_str(), self.header("x-request-id"));
+        let whole = format!("{self:?}");
+        assert!(
+            !whole.contains(SECRET) && !whole.contains("sgt_"),
+            "{whole}"
+        );
         self
     }
 
