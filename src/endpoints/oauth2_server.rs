@@ -240,13 +240,13 @@ async fn check_token(asked: &Asked) -> Result<Response<bytes::Bytes>, Failure> {
     let body = TokenAnswer {
         access_token: text,
         token_type: "bearer",
-        expires_in: (facts.record().expires.since(asked.now.wall()).as_secs()).to_string(),
+        expires_in: (facts.expires().since(asked.now.wall()).as_secs()).to_string(),
         scope: facts.scopes().within(&client.scopes).to_string(),
     };
     let mut response = answer_json(StatusCode::OK, &body);
     response.extensions_mut().insert(Told {
         client_id: Some(client.id.clone()),
-        token_id: Some(facts.record().id.0),
+        token_id: Some(facts.id().0),
         ..Told::default()
     });
     Ok(response)

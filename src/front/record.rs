@@ -110,7 +110,11 @@ impl Record {
             request_id,
             client_ip,
             method: parts.method.clone(),
-            target: parts.uri.path_and_query().cloned(),
+            // Only for the log.
+            target: shared
+                .access_log
+                .then(|| parts.uri.path_and_query().cloned())
+                .flatten(),
             trace: Trace {
                 route: None,
                 credential: CredentialKind::None,
@@ -179,7 +183,7 @@ impl Record {
             event: "sudo",
             request_id: Some(self.request_id.as_str()),
             client_id: token.map(|token| token.client_id().as_str()),
-            token_id: token.map(|token| token.record().id.0),
+            token_id: token.map(|token| token.id().0),
             client_ip: Some(self.client_ip),
             sudo: Some(sudo),
             tenant: self.trace.tenant.as_deref(),
@@ -251,9 +255,7 @@ impl Drop for Record {
                 .map(TokenFacts::client_id)
                 .or_else(|| told?.client_id.as_ref())
                 .map(ClientId::as_str),
-            token_id: token
-                .map(|token| token.record().id.0)
-                .or_else(|| told?.token_id),
+            token_id: token.map(|token| token.id().0).or_else(|| told?.token_id),
             sudo: self.trace.sudo.as_deref(),
             tenant: self.trace.tenant.as_deref(),
             request_bytes: self

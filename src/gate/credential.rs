@@ -111,7 +111,12 @@ fn is_b64token_byte(byte: u8) -> bool {
 /// Bearer: in any letter case, whatever stands before it or right behind it that is no letter.
 #[must_use]
 pub fn is_bearer(line: &[u8]) -> bool {
-    plain_bearer(line).is_some()
+    let plain = line
+        .split_at_checked(BEARER.len() + 1)
+        .is_some_and(|(start, _)| {
+            start[BEARER.len()] == b' ' && start[..BEARER.len()].eq_ignore_ascii_case(BEARER)
+        });
+    plain
         || line.split(|b| *b == b',').any(|part| {
             let start = part.iter().position(u8::is_ascii_alphanumeric);
             let part = start.map_or(&[][..], |start| &part[start..]);

@@ -213,8 +213,7 @@ impl Witness for Story {
     }
 
     fn token(&mut self, token: &Arc<TokenFacts>) {
-        let record = token.record();
-        let (id, client) = (record.id, &record.client_id);
+        let (id, client) = (token.id(), token.client_id());
         self.tell("token", &format!("number {id} of client {client} is good"));
     }
 

@@ -156,8 +156,8 @@ impl Anew {
             .filter(|_| parts.uri.authority().is_none());
         // Of several lines the last is the one that the nearest proxy wrote.
         let believed = |name: HeaderName| {
-            let lines = headers.get_all(name);
-            lines.iter().next_back().filter(|_| way.trusted).cloned()
+            let last = || headers.get_all(name).iter().next_back().cloned();
+            way.trusted.then(last).flatten()
         };
         let mut chain = Vec::new();
         if way.trusted {
@@ -229,8 +229,9 @@ fn take_away(headers: &mut HeaderMap, names: &IdentityHeaders, trusted: bool) {
     let gone: Vec<HeaderName> = headers
         .keys()
         .filter(|name| {
+            // Host is written over, in its place.
             is_hop_by_hop(name)
-                || is_framing(name)
+                || (is_framing(name) && **name != HOST)
                 || is_forwarding(name.as_str(), trusted)
                 || folds_to(name.as_str(), b"x-request-id")
                 || names.is_ours(name)

@@ -180,7 +180,7 @@ impl Identity {
             headers.insert(names.name(key).clone(), value.clone());
         };
         set(IdentityKey::ClientId, self.facts.client_id_value());
-        set(IdentityKey::TokenId, self.facts.token_id_value());
+        set(IdentityKey::TokenId, &HeaderValue::from(self.facts.id().0));
         let scope = self.scope.as_ref().unwrap_or(self.facts.scope_value());
         if !scope.is_empty() {
             set(IdentityKey::Scope, scope);

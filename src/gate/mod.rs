@@ -272,7 +272,7 @@ impl Gate {
         let user = sudo.as_ref().map(sudo::Sudo::limit_key);
         let values = KeyValues {
             client: client.id.as_str(),
-            token: Some(facts.record().id.0),
+            token: Some(facts.id().0),
             ip: head.client_ip,
             user: user.as_deref().unwrap_or(MISSING),
             tenant: tenant_text.as_deref().unwrap_or(MISSING),

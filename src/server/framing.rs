@@ -162,6 +162,9 @@ fn host(text: &[u8]) -> Result<Cow<'_, str>, Refusal> {
 
 fn read_host(text: &[u8]) -> Option<Cow<'_, str>> {
     let text = std::str::from_utf8(text).ok()?;
+    if is_plain_name(text) {
+        return Some(Cow::Borrowed(text));
+    }
     if let Some(rest) = text.strip_prefix('[') {
         let (address, port) = rest.split_once(']')?;
         let address: Ipv6Addr = address.parse().ok()?;
@@ -186,6 +189,23 @@ fn read_host(text: &[u8]) -> Option<Cow<'_, str>> {
     } else {
         Some(Cow::Borrowed(name))
     }
+}
+
+/// What nearly every host is: lower-case labels, no port. Told with one look at each byte.
+fn is_plain_name(text: &str) -> bool {
+    let mut before = b'.';
+    for byte in text.bytes() {
+        let fine = match byte {
+            b'a'..=b'z' | b'0'..=b'9' | b'-' => true,
+            b'.' => before != b'.',
+            _ => false,
+        };
+        if !fine {
+            return false;
+        }
+        before = byte;
+    }
+    before != b'.' && text.len() <= MAX_HOST
 }
 
 /// Nothing (RFC 3986 allows an empty port) or a number that a port can be.

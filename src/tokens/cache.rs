@@ -1,80 +1,123 @@
 //! What was last learned of tokens, bounded: good ones and unknown ones apart, so that made-up
 //! tokens cannot push out good ones. Keeps facts, never decisions.
 
-use std::sync::Arc;
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, PoisonError, Weak};
 use std::time::{Duration, Instant};
 
 use http::HeaderValue;
 use moka::Expiry;
 
-use super::{Settings, TokenHash, TokenRecord};
+use super::{Settings, TokenHash, TokenId, TokenRecord};
 use crate::base::clock::{Now, UnixMillis};
 use crate::base::oauth::{ClientId, Scopes};
 
-/// What is known of a live token, with the header values that follow from it alone.
+/// What is known of a live token: little, so that many fit; what tokens have in common is kept once.
 #[derive(Debug)]
 pub struct TokenFacts {
-    record: TokenRecord,
-    client_id_value: HeaderValue,
-    token_id_value: HeaderValue,
-    scope_value: HeaderValue,
+    id: TokenId,
+    expires: UnixMillis,
     /// When it was read from the store, in monotonic nanoseconds.
     pub(super) read_nanos: u64,
     /// Which generation of the cache it belongs to.
     pub(super) generation: u64,
     /// How long it still lived when it was read.
     life: Duration,
+    grant: Arc<Grant>,
+}
+
+/// What all tokens of one client with the same scopes have in common, with the header values that
+/// follow from it.
+#[derive(Debug)]
+struct Grant {
+    client_id: ClientId,
+    scopes: Scopes,
+    client_id_value: HeaderValue,
+    scope_value: HeaderValue,
 }
 
 impl TokenFacts {
-    /// Facts of `record` as read at `now`. `None` when a member cannot stand in a header, which
-    /// [`ClientId`] and [`Scopes`] rule out for what was stored through them.
-    pub(super) fn of(record: TokenRecord, generation: u64, now: Now) -> Option<Self> {
-        Some(Self {
-            client_id_value: HeaderValue::from_str(record.client_id.as_str()).ok()?,
-            token_id_value: HeaderValue::from(record.id.0),
-            scope_value: HeaderValue::from_str(&record.scopes.to_string()).ok()?,
-            read_nanos: now.mono_nanos,
-            generation,
-            life: record.expires.since(now.wall()),
-            record,
-        })
+    /// The public number.
+    #[must_use]
+    pub fn id(&self) -> TokenId {
+        self.id
     }
 
-    /// The public record.
+    /// From when on it is refused.
     #[must_use]
-    pub fn record(&self) -> &TokenRecord {
-        &self.record
+    pub fn expires(&self) -> UnixMillis {
+        self.expires
     }
 
     /// The client it belongs to.
     #[must_use]
     pub fn client_id(&self) -> &ClientId {
-        &self.record.client_id
+        &self.grant.client_id
     }
 
     /// What it was given; what counts is what its client still has of it.
     #[must_use]
     pub fn scopes(&self) -> &Scopes {
-        &self.record.scopes
+        &self.grant.scopes
     }
 
     /// The client id as a header value.
     #[must_use]
     pub fn client_id_value(&self) -> &HeaderValue {
-        &self.client_id_value
-    }
-
-    /// The public number as a header value.
-    #[must_use]
-    pub fn token_id_value(&self) -> &HeaderValue {
-        &self.token_id_value
+        &self.grant.client_id_value
     }
 
     /// All its scopes as a header value.
     #[must_use]
     pub fn scope_value(&self) -> &HeaderValue {
-        &self.scope_value
+        &self.grant.scope_value
+    }
+}
+
+/// The grants of all cached tokens, each once.
+#[derive(Default)]
+pub(super) struct Grants(Mutex<HashMap<(ClientId, String), Weak<Grant>>>);
+
+impl Grants {
+    /// Grants that no token has any more are swept out when there are more than so many.
+    const SWEEP_AT: usize = 1024;
+
+    /// Facts of `record` as read at `now`. `None` when a member cannot stand in a header, which
+    /// [`ClientId`] and [`Scopes`] rule out for what was stored through them.
+    pub(super) fn facts(
+        &self,
+        record: TokenRecord,
+        generation: u64,
+        now: Now,
+    ) -> Option<TokenFacts> {
+        Some(TokenFacts {
+            id: record.id,
+            expires: record.expires,
+            read_nanos: now.mono_nanos,
+            generation,
+            life: record.expires.since(now.wall()),
+            grant: self.grant(record.client_id, record.scopes)?,
+        })
+    }
+
+    fn grant(&self, client_id: ClientId, scopes: Scopes) -> Option<Arc<Grant>> {
+        let key = (client_id.clone(), scopes.to_string());
+        // A panic while the lock was held leaves at worst a grant that is made again.
+        let mut grants = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(grant) = grants.get(&key).and_then(Weak::upgrade) {
+            return Some(grant);
+        }
+        if grants.len() >= Self::SWEEP_AT && grants.len().is_power_of_two() {
+            grants.retain(|_, grant| grant.strong_count() > 0);
+        }
+        let grant = Arc::new(Grant {
+            client_id_value: HeaderValue::from_str(client_id.as_str()).ok()?,
+            scope_value: HeaderValue::from_str(&key.1).ok()?,
+            client_id,
+            scopes,
+        });
+        grants.insert(key, Arc::downgrade(&grant));
+        Some(grant)
     }
 }
 
@@ -105,6 +148,7 @@ pub(super) enum Known {
 
 pub(super) struct Cache {
     good: moka::sync::Cache<TokenHash, Arc<TokenFacts>>,
+    pub(super) grants: Grants,
     unknown: moka::sync::Cache<TokenHash, ()>,
 }
 
@@ -115,6 +159,7 @@ impl Cache {
                 .max_capacity(settings.cache_capacity)
                 .expire_after(AtTokenExpiry)
                 .build(),
+            grants: Grants::default(),
             unknown: moka::sync::Cache::builder()
                 .max_capacity(settings.cache_capacity)
                 .time_to_live(settings.negative_cache_ttl)
@@ -125,7 +170,7 @@ impl Cache {
     /// `now` ends entries whose token ended meanwhile, whatever the cache's own clock says.
     pub(super) fn look(&self, hash: &TokenHash, now: UnixMillis) -> Known {
         if let Some(facts) = self.good.get(hash) {
-            return if now < facts.record.expires {
+            return if now < facts.expires {
                 Known::Good(facts)
             } else {
                 Known::Unknown

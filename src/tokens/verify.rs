@@ -120,7 +120,7 @@ impl Verifier {
     pub fn cached_through(&self, recent: &Recent, token: &PresentedToken, now: Now) -> Verdict {
         let epoch = self.epoch.load(Ordering::Acquire);
         if let Some(facts) = recent.get(&token.hash, epoch)
-            && now.wall() < facts.record().expires
+            && now.wall() < facts.expires()
             && self.still_believed(&facts, now)
         {
             let verdict = Verdict::Good(facts);
@@ -285,7 +285,7 @@ impl OnRecord {
                 let now = verifier.clock.now();
                 let facts = record
                     .filter(|record| record.is_live(now.wall()))
-                    .and_then(|record| TokenFacts::of(record, generation, now))
+                    .and_then(|record| verifier.cache.grants.facts(record, generation, now))
                     .map(Arc::new);
                 self.end(Outcome::Found(facts));
             }

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use http::header::{CONTENT_LENGTH, TRANSFER_ENCODING};
-use http::{HeaderMap, HeaderValue, Method, Request, Response, StatusCode, Version, request};
+use http::{HeaderMap, HeaderValue, Request, Response, StatusCode, Version, request};
 use http_body::Body;
 use hyper::client::conn::TrySendError;
 
@@ -13,6 +13,7 @@ use super::Upstream;
 use super::body::{AnswerBody, Progress, RequestBody};
 use super::connect::ConnectError;
 use super::pool::{Lease, Pool};
+use super::retry::HeadCopy;
 use crate::gate::Outbound;
 use crate::refusal::Refusal;
 use crate::server::Received;
@@ -89,9 +90,8 @@ async fn exchange(
         Some(lease) => lease,
         None => pool.open(upstream).await?,
     };
-    let again = (lease.reused && progress.is_none() && is_safe(request.method()))
-        .then(|| clone_head(&request));
     let reused = lease.reused;
+    let again = reused.then(|| HeadCopy::of(&request)).flatten();
     let failed = match send(lease, upstream, request, progress).await {
         Ok(response) => return Ok(response),
         Err(failed) => failed,
@@ -102,10 +102,13 @@ async fn exchange(
         Sent::Not(_) => return Err(Failure::BadAnswer("the connection closed at once")),
         // Written, but the connection was an old one and closed before any answer: it may well have
         // been closed while the request was under way. GET, HEAD and OPTIONS may be repeated.
-        Sent::Unanswered { error, heard } => match again {
-            Some(request) if !heard && !error.is_user() => request,
-            _ => return Err(Failure::BrokenOff(error)),
-        },
+        Sent::Unanswered { error, heard } => {
+            let again = again.filter(|_| !heard && !error.is_user());
+            match again.and_then(HeadCopy::request) {
+                Some(request) => request,
+                None => return Err(Failure::BrokenOff(error)),
+            }
+        }
         Sent::TimedOut => return Err(Failure::TimedOut),
     };
     let lease = pool.open(upstream).await?;
@@ -180,19 +183,6 @@ async fn within_after_body<T>(
         () = progress.ended() => {}
     }
     tokio::time::timeout(limit, answer).await
-}
-
-fn is_safe(method: &Method) -> bool {
-    matches!(*method, Method::GET | Method::HEAD | Method::OPTIONS)
-}
-
-fn clone_head(request: &Request<RequestBody>) -> Request<RequestBody> {
-    let mut copy = Request::new(RequestBody::Empty);
-    *copy.method_mut() = request.method().clone();
-    *copy.uri_mut() = request.uri().clone();
-    *copy.version_mut() = request.version();
-    *copy.headers_mut() = request.headers().clone();
-    copy
 }
 
 /// What a client could read in two ways, or did not ask for, goes no further.

@@ -6,6 +6,7 @@ pub mod body;
 mod connect;
 pub mod forward;
 pub mod pool;
+mod retry;
 pub mod settings;
 
 use std::sync::Arc;

@@ -35,7 +35,7 @@ impl Witness for Notes {
         self.0.push(format!("credential {kind:?}"));
     }
     fn token(&mut self, token: &Arc<TokenFacts>) {
-        self.0.push(format!("token {}", token.record().id));
+        self.0.push(format!("token {}", token.id()));
     }
     fn sudo(&mut self, sudo: &str) {
         self.0.push(format!("sudo {sudo}"));
