@@ -527,7 +527,7 @@ async fn a_connection_on_which_a_request_is_unfinished_is_not_used_for_another()
         .config(PUBLIC)
         .start()
         .await;
-    // Somewhere between is a size that the sidecar has taken whole and the backend's socket has not.
+    // The answer comes while the body is still to be sent, be it small or large.
     for size in (1..40).map(|step| step * (200 << 10)) {
         let mut raw = gate.raw().await;
         raw.send(format!(
