@@ -109,8 +109,20 @@ fn is_b64token(text: &str) -> bool {
 }
 
 fn is_b64token_byte(byte: u8) -> bool {
-    byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'.' | b'_' | b'~' | b'+' | b'/')
+    B64TOKEN[usize::from(byte)]
 }
+
+/// By byte: this is asked for every byte of every token.
+const B64TOKEN: [bool; 256] = {
+    let mut table = [false; 256];
+    let mut byte = 0_u8;
+    while byte < 0x80 {
+        table[byte as usize] =
+            byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'.' | b'_' | b'~' | b'+' | b'/');
+        byte += 1;
+    }
+    table
+};
 
 /// Whether some reader takes an Authorization line, or a part of it behind a comma, for the scheme
 /// Bearer: in any letter case, whatever stands before it or right behind it that is no letter.
