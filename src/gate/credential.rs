@@ -1,5 +1,7 @@
 //! The credential: `Authorization: Bearer T` or `?access_token=T`, exactly one (RFC 6750).
 
+use std::borrow::Cow;
+
 use http::HeaderMap;
 use http::header::AUTHORIZATION;
 
@@ -7,17 +9,17 @@ use super::query::Params;
 use super::spelling::Param;
 use crate::observe::access::CredentialKind;
 use crate::refusal::Refusal;
-use crate::tokens::PresentedToken;
+use crate::tokens::{PresentedToken, TokenClaim};
 
 const BEARER: &[u8] = b"bearer";
 
-/// A credential that was presented, well-formed. The token's text is not kept.
-#[derive(Clone, Copy, Debug)]
-pub struct Credential {
+/// A credential that was presented, well-formed.
+#[derive(Clone, Debug)]
+pub struct Credential<'a> {
     /// Where it stood.
     pub kind: CredentialKind,
     /// What to look up; `None` when it has not the form of a Sidegate token and can't be good.
-    pub token: Option<PresentedToken>,
+    pub token: Option<TokenClaim<'a>>,
 }
 
 /// The one credential of a request; `None` where there is none.
@@ -25,7 +27,10 @@ pub struct Credential {
 /// # Errors
 /// 400 `invalid_request`: both kinds, one of them twice or beside another Authorization line, an
 /// empty or malformed one. What cannot be read is never taken for absent.
-pub fn find(headers: &HeaderMap, params: &Params<'_>) -> Result<Option<Credential>, Refusal> {
+pub fn find<'a>(
+    headers: &'a HeaderMap,
+    params: &Params<'a>,
+) -> Result<Option<Credential<'a>>, Refusal> {
     let mut lines = headers.get_all(AUTHORIZATION).iter();
     let bearer = match (lines.next(), lines.next()) {
         (None, _) => None,
@@ -49,7 +54,7 @@ pub fn find(headers: &HeaderMap, params: &Params<'_>) -> Result<Option<Credentia
     if let Some(text) = bearer {
         return Ok(Some(Credential {
             kind: CredentialKind::Bearer,
-            token: PresentedToken::parse(text),
+            token: TokenClaim::read(Cow::Borrowed(text)),
         }));
     }
     match params.value(Param::AccessToken)? {
@@ -57,7 +62,7 @@ pub fn find(headers: &HeaderMap, params: &Params<'_>) -> Result<Option<Credentia
         Some(text) if text.is_empty() => Err(Refusal::invalid_request("access_token is empty")),
         Some(text) => Ok(Some(Credential {
             kind: CredentialKind::Query,
-            token: PresentedToken::parse(&text),
+            token: TokenClaim::read(text),
         })),
     }
 }
@@ -104,8 +109,20 @@ fn is_b64token(text: &str) -> bool {
 }
 
 fn is_b64token_byte(byte: u8) -> bool {
-    byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'.' | b'_' | b'~' | b'+' | b'/')
+    B64TOKEN[usize::from(byte)]
 }
+
+/// By byte: this is asked for every byte of every token.
+const B64TOKEN: [bool; 256] = {
+    let mut table = [false; 256];
+    let mut byte = 0_u8;
+    while byte < 0x80 {
+        table[byte as usize] =
+            byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'.' | b'_' | b'~' | b'+' | b'/');
+        byte += 1;
+    }
+    table
+};
 
 /// Whether some reader takes an Authorization line, or a part of it behind a comma, for the scheme
 /// Bearer: in any letter case, whatever stands before it or right behind it that is no letter.

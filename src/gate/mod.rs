@@ -32,7 +32,7 @@ use crate::limits::limit::MISSING;
 use crate::limits::{Exceeded, KeyValues, Limit, Limits, Spent};
 use crate::observe::access::CredentialKind;
 use crate::refusal::Refusal;
-use crate::tokens::PresentedToken;
+use crate::tokens::TokenClaim;
 use crate::tokens::cache::TokenFacts;
 use crate::tokens::recent::Recent;
 use crate::tokens::verify::{Verdict, Verifier};
@@ -232,7 +232,8 @@ impl Gate {
             return self.pass_anonymously(head, route, params, now, witness);
         }
         let presented = credential::find(head.headers, params)?;
-        witness.credential(presented.map_or(CredentialKind::None, |credential| credential.kind));
+        let kind = presented.as_ref().map(|credential| credential.kind);
+        witness.credential(kind.unwrap_or(CredentialKind::None));
         let Some(presented) = presented else {
             return match route.settings.access {
                 Access::Required => Err(Refusal::missing_token()),
@@ -314,7 +315,7 @@ impl Gate {
     /// The token's facts and its client; `None` when the token is not good.
     async fn validate(
         &self,
-        presented: &Credential,
+        presented: &Credential<'_>,
         route: &Route,
         now: Now,
     ) -> Result<Option<(Arc<TokenFacts>, Arc<Client>)>, Refusal> {
@@ -322,7 +323,11 @@ impl Gate {
             return Ok(None);
         };
         if route.settings.on_store_error == OnStoreError::Refuse && self.verifier.store_is_away() {
-            return Err(Refusal::store_unavailable());
+            // What cannot be a token is refused without the store.
+            return match token.check() {
+                Some(_) => Err(Refusal::store_unavailable()),
+                None => Ok(None),
+            };
         }
         let Some(facts) = self.facts(token, now).await? else {
             return Ok(None);
@@ -337,14 +342,14 @@ impl Gate {
 
     async fn facts(
         &self,
-        token: &PresentedToken,
+        token: &TokenClaim<'_>,
         now: Now,
     ) -> Result<Option<Arc<TokenFacts>>, Refusal> {
         match self.verifier.cached_through(&self.recent, token, now) {
             Verdict::Good(facts) => Ok(Some(facts)),
             Verdict::Bad => Ok(None),
             Verdict::Unsure => {
-                let found = self.verifier.look_up(token.hash).await;
+                let found = self.verifier.look_up(*token.hash()).await;
                 found.map_err(|_| Refusal::store_unavailable())
             }
         }

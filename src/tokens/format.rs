@@ -4,6 +4,7 @@
 //! An access token is `sgt_` and 38 characters of base64url: 24 random bytes (192 bits) and 4 bytes
 //! of checksum.
 
+use std::borrow::Cow;
 use std::fmt;
 
 use aws_lc_rs::digest::{SHA256, digest};
@@ -66,12 +67,48 @@ impl PresentedToken {
     /// or a checksum that does not fit.
     #[must_use]
     pub fn parse(text: &str) -> Option<Self> {
-        if is_access_token(text) || is_uuid_v4(text) {
-            return Some(Self {
-                hash: TokenHash::of(text),
-            });
-        }
-        None
+        has_form(text).then(|| Self {
+            hash: TokenHash::of(text),
+        })
+    }
+}
+
+/// A text with the outline of a token: its prefix and length, or the form of a persistent token. Whether
+/// its checksum fits is looked at only when it is not known to be good already: that takes as long as all
+/// the rest.
+#[derive(Clone)]
+pub struct TokenClaim<'a> {
+    text: Cow<'a, str>,
+    hash: TokenHash,
+}
+
+impl<'a> TokenClaim<'a> {
+    /// Reads a token that somebody presented; `None` when it has not even the outline of one of ours.
+    #[must_use]
+    pub fn read(text: Cow<'a, str>) -> Option<Self> {
+        let encoded = text.strip_prefix(ACCESS_TOKEN_PREFIX);
+        let outline = encoded.is_some_and(|rest| rest.len() == ENCODED_CHARS) || is_uuid_v4(&text);
+        let hash = outline.then(|| TokenHash::of(&text))?;
+        Some(Self { text, hash })
+    }
+
+    /// What it may be known by.
+    #[must_use]
+    pub fn hash(&self) -> &TokenHash {
+        &self.hash
+    }
+
+    /// The token, as [`PresentedToken::parse`] reads it; `None` where it cannot be one of ours.
+    #[must_use]
+    pub fn check(&self) -> Option<PresentedToken> {
+        has_form(&self.text).then_some(PresentedToken { hash: self.hash })
+    }
+}
+
+impl fmt::Debug for TokenClaim<'_> {
+    /// The text may be a token.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("TokenClaim(…)")
     }
 }
 
@@ -102,6 +139,10 @@ fn checksum(random: &[u8; RANDOM_BYTES]) -> [u8; CHECKSUM_BYTES] {
     let mut sum = [0; CHECKSUM_BYTES];
     sum.copy_from_slice(&digest(&SHA256, &checked).as_ref()[..CHECKSUM_BYTES]);
     sum
+}
+
+fn has_form(text: &str) -> bool {
+    is_access_token(text) || is_uuid_v4(text)
 }
 
 fn is_access_token(text: &str) -> bool {
@@ -146,6 +187,20 @@ mod tests {
     }
 
     #[test]
+    fn a_claim_is_the_same_token_and_never_shows_it() {
+        let (token, hash) = new_access_token().unwrap();
+        let uuid = "7d1f0f3c-3c1e-4b8e-9f43-0d5f5a0b7c1d";
+        for text in [token.expose(), uuid] {
+            let claim = TokenClaim::read(Cow::Borrowed(text)).unwrap();
+            assert_eq!(claim.check(), PresentedToken::parse(text));
+            assert_eq!(claim.check().map(|token| token.hash), Some(*claim.hash()));
+            assert_eq!(format!("{claim:?}"), "TokenClaim(…)");
+        }
+        let claim = TokenClaim::read(Cow::Borrowed(token.expose())).unwrap();
+        assert_eq!(*claim.hash(), hash);
+    }
+
+    #[test]
     fn two_issued_tokens_differ() {
         let (a, _) = new_access_token().unwrap();
         let (b, _) = new_access_token().unwrap();
@@ -174,11 +229,15 @@ mod tests {
             prop_assume!(text[at..=at] != with);
             text.replace_range(at..=at, &with);
             prop_assert!(PresentedToken::parse(&text).is_none());
+            let claim = TokenClaim::read(Cow::Borrowed(&text));
+            prop_assert!(claim.and_then(|claim| claim.check()).is_none());
         }
 
         #[test]
         fn no_other_text_is_taken_for_a_token(text in "\\PC{0,60}") {
             prop_assert!(PresentedToken::parse(&text).is_none());
+            let claim = TokenClaim::read(Cow::Borrowed(&text));
+            prop_assert!(claim.and_then(|claim| claim.check()).is_none());
         }
     }
 }

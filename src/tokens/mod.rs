@@ -18,7 +18,7 @@ use async_trait::async_trait;
 use crate::base::clock::UnixMillis;
 use crate::base::oauth::{ClientId, Scopes};
 
-pub use format::{PresentedToken, TokenHash};
+pub use format::{PresentedToken, TokenClaim, TokenHash};
 
 /// What `[tokens]` of the configuration says.
 #[derive(Clone, Debug)]

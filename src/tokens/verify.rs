@@ -15,7 +15,7 @@ use tokio::sync::watch;
 
 use super::cache::{Cache, Known, TokenFacts};
 use super::recent::Recent;
-use super::{PresentedToken, Settings, TokenHash, TokenStore};
+use super::{PresentedToken, Settings, TokenClaim, TokenHash, TokenStore};
 use crate::base::clock::{Clock, Now};
 use crate::base::oauth::ClientId;
 
@@ -115,11 +115,12 @@ impl Verifier {
         verdict
     }
 
-    /// The same through a worker's own table.
+    /// The same through a worker's own table. What stands there was a good token; anything else goes on
+    /// only if its checksum fits.
     #[must_use]
-    pub fn cached_through(&self, recent: &Recent, token: &PresentedToken, now: Now) -> Verdict {
+    pub fn cached_through(&self, recent: &Recent, claim: &TokenClaim<'_>, now: Now) -> Verdict {
         let epoch = self.epoch.load(Ordering::Acquire);
-        if let Some(facts) = recent.get(&token.hash, epoch)
+        if let Some(facts) = recent.get(claim.hash(), epoch)
             && now.wall() < facts.expires()
             && self.still_believed(&facts, now)
         {
@@ -127,7 +128,10 @@ impl Verifier {
             self.watcher.looked_up(&verdict);
             return verdict;
         }
-        let verdict = self.cached(token, now);
+        let Some(token) = claim.check() else {
+            return Verdict::Bad;
+        };
+        let verdict = self.cached(&token, now);
         if let Verdict::Good(facts) = &verdict {
             recent.keep(token.hash, facts, epoch);
         }

@@ -7,7 +7,6 @@ use std::time::Duration;
 use http::header::{CONTENT_LENGTH, TRANSFER_ENCODING};
 use http::{HeaderMap, HeaderValue, Request, Response, StatusCode, Version, request};
 use http_body::Body;
-use hyper::client::conn::TrySendError;
 
 use super::Upstream;
 use super::body::{AnswerBody, Progress, RequestBody};
@@ -52,19 +51,17 @@ pub async fn forward(
     let body = RequestBody::new(body, max_body, trailers);
     let progress = body.progress();
     frame(&mut parts, &body);
-    let answer = exchange(
-        pool,
-        upstream,
-        Request::from_parts(parts, body),
-        progress.as_ref(),
-    )
-    .await;
-    let answer = answer.and_then(|mut response| {
-        refuse_ambiguous(&mut response)?;
-        let status = response.status();
-        edits.apply(response.headers_mut(), status);
-        Ok(response)
-    });
+    let mut request = Some(Request::from_parts(parts, body));
+    let mut answer = exchange(pool, upstream, &mut request, progress.as_ref()).await;
+    if let Ok(response) = &mut answer {
+        match refuse_ambiguous(response) {
+            Ok(()) => {
+                let status = response.status();
+                edits.apply(response.headers_mut(), status);
+            }
+            Err(failure) => answer = Err(failure),
+        }
+    }
     let answer = answer.map_err(|failure| refusal(upstream, failure, progress.as_deref()));
     Answered { answer, progress }
 }
@@ -80,10 +77,11 @@ fn frame(parts: &mut request::Parts, body: &RequestBody) {
     }
 }
 
+/// `request` is there until it is taken by a connection: so it is moved once, not from step to step.
 async fn exchange(
     pool: &Arc<Pool>,
     upstream: &Arc<Upstream>,
-    request: Request<RequestBody>,
+    request: &mut Option<Request<RequestBody>>,
     progress: Option<&Arc<Progress>>,
 ) -> Result<Response<AnswerBody>, Failure> {
     let lease = match pool.take(upstream).await {
@@ -91,42 +89,39 @@ async fn exchange(
         None => pool.open(upstream).await?,
     };
     let reused = lease.reused;
-    let again = reused.then(|| HeadCopy::of(&request)).flatten();
+    let again = request.as_ref().filter(|_| reused).and_then(HeadCopy::of);
     let failed = match send(lease, upstream, request, progress).await {
         Ok(response) => return Ok(response),
         Err(failed) => failed,
     };
-    let request = match failed {
+    match failed {
         // None of it was written: the connection closed before it was taken.
-        Sent::Not(request) if reused => request,
-        Sent::Not(_) => return Err(Failure::BadAnswer("the connection closed at once")),
+        Sent::Not if reused => {}
+        Sent::Not => return Err(Failure::BadAnswer("the connection closed at once")),
         // Written, but the connection was an old one and closed before any answer: it may well have
         // been closed while the request was under way. GET, HEAD and OPTIONS may be repeated.
         Sent::Unanswered { error, heard } => {
             let again = again.filter(|_| !heard && !error.is_user());
             match again.and_then(HeadCopy::request) {
-                Some(request) => request,
+                Some(again) => *request = Some(again),
                 None => return Err(Failure::BrokenOff(error)),
             }
         }
         Sent::TimedOut => return Err(Failure::TimedOut),
-    };
+    }
     let lease = pool.open(upstream).await?;
     match send(lease, upstream, request, progress).await {
         Ok(response) => Ok(response),
-        Err(Sent::Not(_)) => Err(Failure::BadAnswer("the connection closed at once")),
+        Err(Sent::Not) => Err(Failure::BadAnswer("the connection closed at once")),
         Err(Sent::Unanswered { error, .. }) => Err(Failure::BrokenOff(error)),
         Err(Sent::TimedOut) => Err(Failure::TimedOut),
     }
 }
 
 /// What became of a request that got no answer.
-#[expect(
-    clippy::large_enum_variant,
-    reason = "lives for a moment on the way to the second attempt"
-)]
 enum Sent {
-    Not(Request<RequestBody>),
+    /// It is where it was.
+    Not,
     Unanswered {
         error: hyper::Error,
         /// Something came that may have been the beginning of an answer.
@@ -138,12 +133,15 @@ enum Sent {
 async fn send(
     mut lease: Lease,
     upstream: &Upstream,
-    request: Request<RequestBody>,
+    request: &mut Option<Request<RequestBody>>,
     progress: Option<&Arc<Progress>>,
 ) -> Result<Response<AnswerBody>, Sent> {
+    let Some(message) = request.take() else {
+        return Err(Sent::Not);
+    };
     lease.request = progress.cloned();
     lease.heard.begin();
-    let answer = lease.sender.try_send_request(request);
+    let answer = lease.sender.try_send_request(message);
     let limit = upstream.settings.response_timeout;
     let answer = match progress {
         None => tokio::time::timeout(limit, answer).await,
@@ -155,18 +153,17 @@ async fn send(
             lease.last = response.version() != Version::HTTP_11;
             Ok(response.map(|body| AnswerBody::new(body, lease)))
         }
-        Ok(Err(error)) => Err(unsent(error, &lease)),
+        Ok(Err(mut error)) => {
+            *request = error.take_message();
+            match request {
+                Some(_) => Err(Sent::Not),
+                None => Err(Sent::Unanswered {
+                    error: error.into_error(),
+                    heard: lease.heard.anything(),
+                }),
+            }
+        }
         Err(_) => Err(Sent::TimedOut),
-    }
-}
-
-fn unsent(mut error: TrySendError<Request<RequestBody>>, lease: &Lease) -> Sent {
-    match error.take_message() {
-        Some(request) => Sent::Not(request),
-        None => Sent::Unanswered {
-            error: error.into_error(),
-            heard: lease.heard.anything(),
-        },
     }
 }
 

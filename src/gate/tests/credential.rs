@@ -6,6 +6,9 @@ use super::*;
 use crate::gate::query;
 use crate::tokens::format::new_access_token;
 
+/// Where a credential stood, and the token.
+type Found = (CredentialKind, Option<PresentedToken>);
+
 fn headers(lines: &[&[u8]]) -> HeaderMap {
     let mut headers = HeaderMap::new();
     for line in lines {
@@ -14,8 +17,10 @@ fn headers(lines: &[&[u8]]) -> HeaderMap {
     headers
 }
 
-fn found(lines: &[&[u8]], query: Option<&str>) -> Result<Option<Credential>, &'static str> {
-    find(&headers(lines), &query::read(query)).map_err(|refusal| refusal.word().as_str())
+fn found(lines: &[&[u8]], query: Option<&str>) -> Result<Option<Found>, &'static str> {
+    find(&headers(lines), &query::read(query))
+        .map(|found| found.map(|one| (one.kind, one.token.and_then(|claim| claim.check()))))
+        .map_err(|refusal| refusal.word().as_str())
 }
 
 #[test]
@@ -25,8 +30,8 @@ fn a_bearer_token_is_found_whatever_the_case_of_its_scheme() {
         for gap in [" ", "  "] {
             let line = format!("{scheme}{gap}{}", token.expose());
             let credential = found(&[line.as_bytes()], None).unwrap().unwrap();
-            assert_eq!(credential.kind, CredentialKind::Bearer);
-            assert_eq!(credential.token, Some(PresentedToken { hash }));
+            let token = PresentedToken { hash };
+            assert_eq!(credential, (CredentialKind::Bearer, Some(token)));
         }
     }
 }
@@ -37,14 +42,14 @@ fn a_token_in_the_query_is_found_after_decoding() {
     let encoded = token.expose().replace("sgt_", "sgt%5F");
     let query = format!("a=1&ACCESS%5Ftoken={encoded}");
     let credential = found(&[], Some(&query)).unwrap().unwrap();
-    assert_eq!(credential.kind, CredentialKind::Query);
-    assert_eq!(credential.token, Some(PresentedToken { hash }));
+    let token = PresentedToken { hash };
+    assert_eq!(credential, (CredentialKind::Query, Some(token)));
 }
 
 #[test]
 fn a_token_of_another_form_is_a_credential_that_cannot_be_good() {
     let credential = found(&[b"Bearer eyJhbGciOiJub25lIn0.e30.x"], None);
-    assert!(credential.unwrap().unwrap().token.is_none());
+    assert!(credential.unwrap().unwrap().1.is_none());
 }
 
 #[test]

@@ -84,12 +84,14 @@ struct Bench {
     clock: Clock,
     reads: mpsc::UnboundedReceiver<()>,
     token: PresentedToken,
+    claim: TokenClaim<'static>,
 }
 
 impl Bench {
     fn new() -> Self {
         let (token, _) = crate::tokens::format::new_access_token().unwrap();
-        let token = PresentedToken::parse(token.expose()).unwrap();
+        let claim = TokenClaim::read(token.expose().to_owned().into()).unwrap();
+        let token = claim.check().unwrap();
         let (sender, reads) = mpsc::unbounded_channel();
         let store = Arc::new(SteeredStore {
             record: Mutex::new(Some(live_record())),
@@ -112,6 +114,7 @@ impl Bench {
             clock,
             reads,
             token,
+            claim,
         }
     }
 
@@ -307,7 +310,7 @@ async fn a_workers_own_table_answers_what_it_saw_until_anything_is_forgotten() {
     let ask = || {
         bench
             .verifier
-            .cached_through(&recent, &bench.token, bench.clock.now())
+            .cached_through(&recent, &bench.claim, bench.clock.now())
     };
     assert!(matches!(ask(), Verdict::Good(_)));
     let epoch = bench.verifier.epoch.load(Ordering::SeqCst);
@@ -318,6 +321,20 @@ async fn a_workers_own_table_answers_what_it_saw_until_anything_is_forgotten() {
 
     bench.verifier.forget(&bench.token.hash);
     assert!(matches!(ask(), Verdict::Unsure));
+}
+
+#[tokio::test]
+async fn a_token_whose_checksum_does_not_fit_is_bad_without_a_read_and_leaves_nothing() {
+    let bench = Bench::new();
+    bench.open_store();
+    let claim = TokenClaim::read(format!("sgt_{}", "A".repeat(38)).into()).unwrap();
+    let verdict = bench
+        .verifier
+        .cached_through(&Recent::default(), &claim, bench.clock.now());
+    assert!(matches!(verdict, Verdict::Bad));
+    assert_eq!(bench.reads_so_far(), 0);
+    let known = bench.verifier.cache.look(claim.hash(), START);
+    assert!(matches!(known, Known::Nothing));
 }
 
 #[tokio::test]
@@ -338,7 +355,7 @@ async fn what_was_read_before_a_revocation_is_not_kept_by_a_worker_after_it() {
     recent.keep(bench.token.hash, &facts, epoch);
     let verdict = bench
         .verifier
-        .cached_through(&recent, &bench.token, bench.clock.now());
+        .cached_through(&recent, &bench.claim, bench.clock.now());
     assert!(matches!(verdict, Verdict::Unsure));
 }
 
@@ -355,7 +372,7 @@ async fn a_workers_own_table_believes_nothing_longer_than_the_shared_cache() {
     let ask = || {
         bench
             .verifier
-            .cached_through(&recent, &bench.token, bench.clock.now())
+            .cached_through(&recent, &bench.claim, bench.clock.now())
     };
     assert!(matches!(ask(), Verdict::Good(_)));
     bench
