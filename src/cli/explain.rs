@@ -136,13 +136,13 @@ async fn tell(parts: request::Parts, from: IpAddr, config: &Config) -> Result<()
     let store = OpenStore::if_there(config).await?;
     let clock = Clock::system();
     let gate = gate(config, store.as_ref(), &clock).await?;
-    let request_id = RequestId::of(&parts.headers).header_value();
+    let request_id = RequestId::of(&parts.headers);
     let way = Way {
         peer_ip: from,
         trusted: client.trusted,
         scheme: "http",
         host_header: &host_header,
-        request_id: &request_id,
+        request_id: request_id.header_value(),
     };
     let story = explain(&gate, parts, &host, client.ip, &way, clock.now()).await;
     if store.is_none() {

@@ -20,7 +20,7 @@ use crate::endpoints::{Caller, Endpoints, Told};
 use crate::gate::{Gate, Head, Permit, Way};
 use crate::observe::metrics::RouteMetrics;
 use crate::observe::request_id::X_REQUEST_ID;
-use crate::observe::{Lines, Metrics, RequestId};
+use crate::observe::{Lines, Metrics};
 use crate::refusal::Refusal;
 use crate::server::{self, Peer, Received, framing, peer};
 use crate::upstream::{self, Pool, Upstream};
@@ -81,17 +81,15 @@ impl server::Handler for Front {
     async fn call(&self, request: Request<Received>, peer: Peer) -> Response<Answer> {
         let shared = &self.shared;
         let (parts, body) = request.into_parts();
-        let request_id = RequestId::of(&parts.headers);
         let client = peer::client(&peer, &parts.headers, &shared.server.trusted_proxies);
-        let id_value = request_id.header_value();
-        let mut record = Record::begin(shared, &parts, request_id.clone(), client.ip);
+        let mut record = Record::begin(shared, &parts, client.ip);
         let grpc = is_grpc(&parts);
         let expects = parts.headers.contains_key(EXPECT);
 
         let mut response = match self.answer(parts, body, &peer, &client, &mut record).await {
             Ok(response) => response,
             Err((refusal, body)) => {
-                let mut response = refusal.render(request_id.as_str(), grpc);
+                let mut response = refusal.render(record.request_id.as_str(), grpc);
                 if let Some(body) = body
                     && !drained(body, expects).await
                 {
@@ -102,7 +100,8 @@ impl server::Handler for Front {
                 response.map(Inner::Own)
             }
         };
-        response.headers_mut().insert(X_REQUEST_ID, id_value);
+        let id = record.request_id.header_value().clone();
+        response.headers_mut().insert(X_REQUEST_ID, id);
         record.answered(response.status());
         response.map(|inner| Answer::new(inner, record))
     }
@@ -184,7 +183,7 @@ impl Front {
             trusted: client.trusted,
             scheme: "http",
             host_header: host_header.as_ref().unwrap_or(upstream.authority()),
-            request_id: &record.request_id.header_value(),
+            request_id: record.request_id.header_value(),
         };
         let outbound = permit.write(parts, &way);
         let sent = shared.clock.mono_nanos();

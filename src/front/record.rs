@@ -101,13 +101,12 @@ impl Record {
     pub(super) fn begin(
         shared: &Arc<Shared>,
         parts: &request::Parts,
-        request_id: RequestId,
         client_ip: IpAddr,
     ) -> Box<Self> {
         Box::new(Self {
             shared: Arc::clone(shared),
             started: shared.clock.now(),
-            request_id,
+            request_id: RequestId::of(&parts.headers),
             client_ip,
             method: parts.method.clone(),
             // Only for the log.

@@ -55,8 +55,8 @@ impl RequestId {
 
     /// The id as a header value.
     #[must_use]
-    pub fn header_value(&self) -> HeaderValue {
-        self.0.clone()
+    pub fn header_value(&self) -> &HeaderValue {
+        &self.0
     }
 }
 
