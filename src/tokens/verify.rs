@@ -54,6 +54,13 @@ enum Outcome {
     Superseded,
 }
 
+/// What somebody finds who wants to wait for a lookup.
+enum Joined {
+    Running(watch::Receiver<Option<Outcome>>),
+    /// It has just ended with this.
+    Ended(Option<Arc<TokenFacts>>),
+}
+
 struct Lookup {
     outcome: watch::Sender<Option<Outcome>>,
 }
@@ -106,13 +113,17 @@ impl Verifier {
     /// What is known without waiting: a plain call, no store read.
     #[must_use]
     pub fn cached(&self, token: &PresentedToken, now: Now) -> Verdict {
-        let verdict = match self.cache.look(&token.hash, now.wall()) {
+        let verdict = self.known(&token.hash, now);
+        self.watcher.looked_up(&verdict);
+        verdict
+    }
+
+    fn known(&self, hash: &TokenHash, now: Now) -> Verdict {
+        match self.cache.look(hash, now.wall()) {
             Known::Good(facts) if self.still_believed(&facts, now) => Verdict::Good(facts),
             Known::Unknown => Verdict::Bad,
             Known::Good(_) | Known::Nothing => Verdict::Unsure,
-        };
-        self.watcher.looked_up(&verdict);
-        verdict
+        }
     }
 
     /// The same through a worker's own table. What stands there was a good token; anything else goes on
@@ -174,7 +185,10 @@ impl Verifier {
         hash: TokenHash,
     ) -> Result<Option<Arc<TokenFacts>>, StoreAway> {
         loop {
-            let mut outcome = self.join_lookup(hash);
+            let mut outcome = match self.join_lookup(hash) {
+                Joined::Ended(facts) => return Ok(facts),
+                Joined::Running(outcome) => outcome,
+            };
             let ended = outcome
                 .wait_for(Option::is_some)
                 .await
@@ -188,10 +202,16 @@ impl Verifier {
     }
 
     /// Joins the lookup on record for `hash`, or puts one there and starts it.
-    fn join_lookup(self: &Arc<Self>, hash: TokenHash) -> watch::Receiver<Option<Outcome>> {
+    fn join_lookup(self: &Arc<Self>, hash: TokenHash) -> Joined {
         let mut lookups = self.lookups();
         if let Some(lookup) = lookups.get(&hash) {
-            return lookup.outcome.subscribe();
+            return Joined::Running(lookup.outcome.subscribe());
+        }
+        // One that ended since the caller looked into the cache has left its answer there, under this lock.
+        match self.known(&hash, self.clock.now()) {
+            Verdict::Good(facts) => return Joined::Ended(Some(facts)),
+            Verdict::Bad => return Joined::Ended(None),
+            Verdict::Unsure => {}
         }
         let (sender, receiver) = watch::channel(None);
         let lookup = Arc::new(Lookup { outcome: sender });
@@ -203,7 +223,7 @@ impl Verifier {
             lookup,
         };
         self.runtime.spawn(run.read_store(generation));
-        receiver
+        Joined::Running(receiver)
     }
 
     fn lookups(&self) -> MutexGuard<'_, HashMap<TokenHash, Arc<Lookup>>> {

@@ -383,3 +383,26 @@ async fn a_workers_own_table_believes_nothing_longer_than_the_shared_cache() {
     bench.verifier.heard(bench.clock.now());
     assert!(!matches!(ask(), Verdict::Good(_)), "it has expired");
 }
+
+#[tokio::test]
+async fn who_looked_into_the_cache_just_before_a_lookup_ended_does_not_read_the_store_again() {
+    let bench = Bench::new();
+    bench.open_store();
+    let now = bench.clock.now();
+    assert!(matches!(
+        bench.verifier.cached(&bench.token, now),
+        Verdict::Unsure
+    ));
+    // Somebody else's lookup begins and ends meanwhile.
+    bench.verifier.verify(&bench.token, now).await.unwrap();
+    let found = bench.verifier.look_up(bench.token.hash).await.unwrap();
+    assert!(found.is_some());
+    assert_eq!(bench.store.read_count.load(Ordering::SeqCst), 1);
+
+    bench.store.set(None);
+    bench.verifier.forget(&bench.token.hash);
+    bench.verifier.verify(&bench.token, now).await.unwrap();
+    let found = bench.verifier.look_up(bench.token.hash).await.unwrap();
+    assert!(found.is_none(), "what is known as unknown as well");
+    assert_eq!(bench.store.read_count.load(Ordering::SeqCst), 2);
+}
