@@ -405,9 +405,10 @@ async fn serve_admin(
     .await
 }
 
-/// Does `work` again and again, each time `pause` after the last began, or at once if that took longer.
+/// Does `work` again and again, the first time after `pause`, then each time `pause` after the last began, or
+/// at once if that took longer.
 async fn every<F: Future<Output = ()>>(pause: Duration, mut work: impl FnMut() -> F) {
-    let mut ticks = tokio::time::interval(pause);
+    let mut ticks = tokio::time::interval_at(Instant::now() + pause, pause);
     ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
     loop {
         ticks.tick().await;

@@ -5,8 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use http::header::{CONTENT_LENGTH, TRANSFER_ENCODING};
-use http::{HeaderMap, HeaderValue, Request, Response, StatusCode, Version, request};
-use http_body::Body;
+use http::{HeaderMap, HeaderValue, Request, Response, StatusCode, Version};
 
 use super::Upstream;
 use super::body::{AnswerBody, Progress, RequestBody};
@@ -47,10 +46,9 @@ pub async fn forward(
     body: Received,
     max_body: Option<u64>,
 ) -> Answered {
-    let (_, mut parts, edits, trailers) = outbound.into_parts();
+    let (_, parts, edits, trailers) = outbound.into_parts();
     let body = RequestBody::new(body, max_body, trailers);
     let progress = body.progress();
-    frame(&mut parts, &body);
     let mut request = Some(Request::from_parts(parts, body));
     let mut answer = exchange(pool, upstream, &mut request, progress.as_ref()).await;
     if let Ok(response) = &mut answer {
@@ -64,17 +62,6 @@ pub async fn forward(
     }
     let answer = answer.map_err(|failure| refusal(upstream, failure, progress.as_deref()));
     Answered { answer, progress }
-}
-
-/// hyper frames a body of known length by itself; one of unknown length it sends with every method
-/// only when told to.
-fn frame(parts: &mut request::Parts, body: &RequestBody) {
-    parts.version = Version::HTTP_11;
-    if !body.is_end_stream() && body.size_hint().exact().is_none() {
-        parts
-            .headers
-            .insert(TRANSFER_ENCODING, HeaderValue::from_static("chunked"));
-    }
 }
 
 /// `request` is there until it is taken by a connection: so it is moved once, not from step to step.
