@@ -7,8 +7,8 @@ use std::time::Duration;
 
 use tempfile::TempDir;
 
-use crate::harness::Backend;
-use crate::harness::outside::{Served, run, run_well, sidegate as program};
+use crate::harness::outside::{Served, run, run_well};
+use crate::harness::{Backend, program};
 
 const UNIT: &str = include_str!("../../deploy/sidegate.service");
 const MANIFEST: &str = include_str!("../../deploy/kubernetes.yaml");

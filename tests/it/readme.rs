@@ -12,10 +12,8 @@ use sidegate::observe::metrics;
 use sidegate::refusal::Word;
 use tempfile::TempDir;
 
-use crate::harness::outside::{
-    Process, Served, found_all, free_port, run, run_well, sidegate as program,
-};
-use crate::harness::{Backend, Call, Sidegate, eventually};
+use crate::harness::outside::{Process, Served, found_all, free_port, run, run_well};
+use crate::harness::{Backend, Call, Sidegate, eventually, program};
 
 const README: &str = include_str!("../../README.md");
 const EXAMPLE: &str = include_str!("../../config.example.toml");

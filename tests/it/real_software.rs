@@ -16,10 +16,8 @@ use hyper::body::Incoming;
 use hyper_util::rt::TokioIo;
 use tempfile::TempDir;
 
-use crate::harness::outside::{
-    Process, Served, found_all, free_port, run, run_well, sidegate as program, skipped,
-};
-use crate::harness::{Answer, Backend, Call, SECRET, Sidegate, eventually};
+use crate::harness::outside::{Process, Served, found_all, free_port, run, run_well, skipped};
+use crate::harness::{Answer, Backend, Call, SECRET, Sidegate, eventually, program};
 
 // ---------------------------------------------------------------- Prometheus
 

@@ -8,19 +8,7 @@ use std::process::{Child, Command, Output, Stdio};
 
 use tempfile::TempDir;
 
-use super::{Call, eventually};
-
-/// The program under test, with nothing of this process's environment that would change what it does.
-pub fn sidegate() -> Command {
-    let mut command = Command::new(env!("CARGO_BIN_EXE_sidegate"));
-    for (name, _) in std::env::vars_os() {
-        if name.to_string_lossy().starts_with("SIDEGATE") || name == "RUNTIME_DIRECTORY" {
-            command.env_remove(name);
-        }
-    }
-    command.stdin(Stdio::null());
-    command
-}
+use super::{Call, eventually, program};
 
 /// Runs a command to its end, beside everything else that the test runs.
 pub async fn run(mut command: Command) -> Output {
@@ -162,7 +150,7 @@ impl Served {
         let folder = TempDir::new().unwrap();
         let file = folder.path().join("config.toml");
         fs::write(&file, config).unwrap();
-        let mut command = sidegate();
+        let mut command = program();
         command.args(["serve", "--config"]).arg(&file);
         Self::start_by(command, folder, file).await
     }
@@ -192,7 +180,7 @@ impl Served {
 
     /// Another command for the same configuration.
     pub fn command(&self, arguments: &[&str]) -> Command {
-        let mut command = sidegate();
+        let mut command = program();
         command.args(arguments).arg("--config").arg(&self.config);
         command
     }
