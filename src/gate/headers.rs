@@ -134,7 +134,7 @@ fn origin_form(uri: &Uri, cut: bool, keep_token: bool) -> Uri {
 /// taken away: else a client could hide its address behind a trusted proxy's by naming
 /// `X-Forwarded-For` in a `Connection` line.
 struct Anew {
-    client_host: HeaderValue,
+    client_host: Option<HeaderValue>,
     /// What trusted proxies said.
     chain: Vec<u8>,
     proto: Option<HeaderValue>,
@@ -151,9 +151,11 @@ struct Anew {
 impl Anew {
     fn of(parts: &request::Parts, way: &Way<'_>) -> Self {
         let headers = &parts.headers;
-        let sent_host = headers
-            .get(HOST)
-            .filter(|_| parts.uri.authority().is_none());
+        // A client of HTTP/1.0 may name none; the Host made up for the backend is none of the client's.
+        let client_host = match parts.uri.authority() {
+            Some(_) => Some(way.host_header),
+            None => headers.get(HOST),
+        };
         // Of several lines the last is the one that the nearest proxy wrote.
         let believed = |name: HeaderName| {
             let last = || headers.get_all(name).iter().next_back().cloned();
@@ -170,7 +172,7 @@ impl Anew {
         let length = headers.get(CONTENT_LENGTH).map(HeaderValue::as_bytes);
         let in_chunks = headers.contains_key(TRANSFER_ENCODING);
         Self {
-            client_host: sent_host.unwrap_or(way.host_header).clone(),
+            client_host: client_host.cloned(),
             chain,
             proto: believed(X_FORWARDED_PROTO),
             host: believed(X_FORWARDED_HOST),
@@ -195,7 +197,9 @@ impl Anew {
         }
         let scheme = HeaderValue::from_static(self.scheme);
         headers.insert(X_FORWARDED_PROTO, self.proto.unwrap_or(scheme));
-        headers.insert(X_FORWARDED_HOST, self.host.unwrap_or(self.client_host));
+        if let Some(host) = self.host.or(self.client_host) {
+            headers.insert(X_FORWARDED_HOST, host);
+        }
     }
 }
 

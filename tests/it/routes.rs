@@ -257,5 +257,8 @@ async fn an_http_1_0_request_without_a_host_is_given_the_upstreams() {
     let answer = raw.read_to_end().await;
     assert!(answer.contains(" 200 OK\r\n"), "{answer}");
     let host = backend.addr.to_string();
-    assert_eq!(backend.only_request().header("host"), Some(&host[..]));
+    let seen = backend.only_request();
+    assert_eq!(seen.header("host"), Some(&host[..]));
+    // Which is not what the client asked for: it named none.
+    assert!(!seen.has_header("x-forwarded-host"));
 }
