@@ -69,7 +69,8 @@ pub enum ClientStoreError {
 /// Where clients that are not in the file are kept. Whatever returns `Ok` is safely on disk.
 #[async_trait]
 pub trait ClientStore: Send + Sync {
-    /// Keeps a new client.
+    /// Keeps a new client. Tokens that are left of an earlier client of its id are revoked: they are
+    /// not its own.
     ///
     /// # Errors
     /// [`ClientStoreError::Exists`] when the id is taken.

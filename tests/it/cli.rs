@@ -252,6 +252,18 @@ fn a_client_is_added_listed_and_removed() {
 }
 
 #[test]
+fn a_client_that_takes_the_id_of_one_taken_out_of_the_file_gets_none_of_its_tokens() {
+    let desk = Desk::new();
+    desk.run(&["token", "issue", "--client", "filed"])
+        .succeeded();
+    let text = fs::read_to_string(desk.config()).unwrap();
+    fs::write(desk.config(), text.replace("\"filed\"", "\"renamed\"")).unwrap();
+    desk.run(&["client", "add", "filed"]).succeeded();
+    let found = desk.json(&["token", "inspect", "1", "--json"]);
+    assert_eq!(found["state"], "revoked", "{found}");
+}
+
+#[test]
 fn a_client_without_scopes_of_its_own_gets_the_default_ones() {
     let desk = Desk::with("[tokens]\ndefault_scope = \"read write\"\n");
     desk.run(&["client", "add", "plain"]).succeeded();

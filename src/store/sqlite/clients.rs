@@ -117,6 +117,8 @@ impl ClientStore for Sqlite {
             for (digest, expires) in &secrets {
                 add_secret(connection, &client.id, digest, *expires)?;
             }
+            // What is left of an earlier client of this id, one of the file say, is not its own.
+            tokens::end_client(connection, &client.id, now)?;
             told(connection, &client.id, now)?;
             Ok(true)
         });

@@ -221,6 +221,28 @@ async fn a_removed_client_takes_its_tokens_along() {
 }
 
 #[tokio::test]
+async fn a_new_client_does_not_come_by_the_tokens_of_an_earlier_one_of_its_id() {
+    let (_directory, a, b) = fresh().await;
+    // Of a client of the file, say, that was taken out of it.
+    a.tokens.insert(token(1, "app")).await.unwrap();
+    a.tokens.insert(token(2, "other")).await.unwrap();
+    let revoked = async |n| a.tokens.find(&hash(n)).await.unwrap().unwrap().revoked;
+    b.clients.insert(&client("app"), later(1)).await.unwrap();
+    assert_eq!(revoked(1).await, Some(later(1)));
+    assert_eq!(revoked(2).await, None);
+    let again = b.clients.insert(&client("app"), later(3)).await;
+    assert!(matches!(again, Err(ClientStoreError::Exists)));
+    a.tokens
+        .insert(NewToken {
+            issued: later(1),
+            ..token(3, "app")
+        })
+        .await
+        .unwrap();
+    assert_eq!(revoked(3).await, None);
+}
+
+#[tokio::test]
 async fn a_rotated_secret_ends_when_it_is_told_and_never_lives_longer_by_it() {
     let (_directory, a, _b) = fresh().await;
     a.clients.insert(&client("app"), NOW).await.unwrap();
