@@ -186,7 +186,11 @@ impl Cache {
     pub(super) fn keep(&self, hash: TokenHash, facts: Option<Arc<TokenFacts>>) {
         match facts {
             Some(facts) => self.good.insert(hash, facts),
-            None => self.unknown.insert(hash, ()),
+            None => {
+                // Good ones are asked first: what was good must not outlive the store's "no".
+                self.good.invalidate(&hash);
+                self.unknown.insert(hash, ());
+            }
         }
     }
 

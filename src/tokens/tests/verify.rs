@@ -406,3 +406,30 @@ async fn who_looked_into_the_cache_just_before_a_lookup_ended_does_not_read_the_
     assert!(found.is_none(), "what is known as unknown as well");
     assert_eq!(bench.store.read_count.load(Ordering::SeqCst), 2);
 }
+
+#[tokio::test]
+async fn what_the_store_no_longer_knows_is_not_good_again_when_the_feed_is_heard() {
+    let bench = Bench::new();
+    bench.open_store();
+    let ask = async || {
+        bench
+            .verifier
+            .verify(&bench.token, bench.clock.now())
+            .await
+            .unwrap()
+    };
+    assert!(ask().await.is_some());
+    // Nothing is heard for longer than `cache_ttl`, and meanwhile the token goes.
+    bench.store.set(None);
+    bench
+        .clock
+        .advance(Settings::default().cache_ttl + Duration::from_millis(1));
+    assert!(ask().await.is_none());
+    bench.verifier.heard(bench.clock.now());
+    assert!(ask().await.is_none());
+    assert_eq!(
+        bench.store.read_count.load(Ordering::SeqCst),
+        2,
+        "the answer no is kept"
+    );
+}
