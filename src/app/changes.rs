@@ -51,6 +51,10 @@ impl Changes {
         let changes = match self.feed.poll().await {
             Ok(changes) => changes,
             Err(error) => {
+                // Once, with its reason; what follows from it the verifier tells.
+                if !self.verifier.store_is_away() {
+                    tracing::error!(%error, "the store cannot be heard");
+                }
                 self.verifier.store_answered(false);
                 return Err(error);
             }

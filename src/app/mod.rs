@@ -198,6 +198,7 @@ pub async fn start(config: Config, options: Options) -> Result<Running, StartErr
         .collect();
 
     // 5. Who answers.
+    let drain = Drain::new();
     let endpoints = Arc::new(Endpoints::new(
         &config.endpoints,
         Deps {
@@ -221,11 +222,11 @@ pub async fn start(config: Config, options: Options) -> Result<Running, StartErr
         lines: lines.clone(),
         metrics: Arc::clone(&metrics),
         server: config.server.clone(),
+        drain: drain.clone(),
         access_log: config.log.access,
     });
 
     // 6. The control socket: from here on commands find this sidecar.
-    let drain = Drain::new();
     let store::settings::Settings::Sqlite(store_file) = &config.store;
     let places = control::places(
         config.admin.socket.as_deref(),
@@ -235,6 +236,7 @@ pub async fn start(config: Config, options: Options) -> Result<Running, StartErr
     );
     let socket =
         control::Listener::bind(&places).map_err(|error| StartError::new(Blame::Service, error))?;
+    let control_socket = socket.path().to_owned();
     let commands = Commands {
         store: stores.id().to_owned(),
         changes: Arc::clone(&changes),
@@ -313,7 +315,7 @@ pub async fn start(config: Config, options: Options) -> Result<Running, StartErr
 
     // 9. All is up.
     readiness.listening();
-    tracing::info!(version = env!("CARGO_PKG_VERSION"), listen = ?data, admin = %admin, "sidegate serves");
+    tracing::info!(version = env!("CARGO_PKG_VERSION"), listen = ?data, admin = %admin, control = %control_socket.display(), "sidegate serves");
     Ok(Running {
         data,
         admin,
@@ -355,7 +357,12 @@ impl Running {
         self.drain.stop(Instant::now() + self.drain_timeout);
         let mut stopped = std::pin::pin!(self.workers.stopped());
         tokio::select! {
-            () = &mut stopped => {}
+            biased;
+            () = &mut stopped => {
+                if self.drain.is_over() {
+                    tracing::warn!("drain_timeout passed: what was still in flight was cut off");
+                }
+            }
             () = hurry => {
                 self.drain.stop(Instant::now());
                 stopped.await;

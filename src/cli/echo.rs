@@ -47,6 +47,6 @@ pub(super) async fn listen(addr: SocketAddr) -> Result<TcpListener, Failure> {
             std::io::ErrorKind::PermissionDenied => "Choose a port from 1024 on.",
             _ => "Choose another address.",
         };
-        Failure::other(format!("cannot listen on {addr}: {error}. {mend}"))
+        Failure::unavailable(format!("cannot listen on {addr}: {error}. {mend}"))
     })
 }

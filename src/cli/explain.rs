@@ -16,6 +16,7 @@ use crate::base::clock::Clock;
 use crate::clients::ClientStore;
 use crate::clients::registry::Registry;
 use crate::config::Config;
+use crate::endpoints;
 use crate::gate::explain::explain;
 use crate::gate::{Gate, Rules, Way};
 use crate::limits::Limits;
@@ -118,6 +119,10 @@ async fn tell(parts: request::Parts, from: IpAddr, config: &Config) -> Result<()
         Err(refusal) => return refused(&refusal),
     };
     if let Some(own) = own_endpoint(config, parts.uri.path()) {
+        let allow = endpoints::methods(&config.endpoints, parts.uri.path()).unwrap_or_default();
+        if !allow.split(", ").any(|one| one == parts.method.as_str()) {
+            return refused(&Refusal::method_not_allowed(allow.to_owned()));
+        }
         return output::line(&format!(
             "{:<11}{} answers this itself: {own}; nothing is forwarded",
             "endpoint", "Sidegate"

@@ -49,7 +49,7 @@ macro_rules! help {
             "\nExit codes:\n",
             "   0  done, or stopped gracefully\n",
             "  64  wrong usage\n",
-            "  69  a service that is needed is unavailable: the store, or a running sidecar\n",
+            "  69  a service that is needed is unavailable: the store, an address in\n      use, or a running sidecar\n",
             "  78  wrong configuration\n",
             "   1  anything else"
         )

@@ -7,6 +7,7 @@ use std::path::PathBuf;
 use tokio::time::Instant;
 
 use super::failure::Failure;
+use super::output;
 use crate::base::clock::Clock;
 use crate::clients::ClientStoreError;
 use crate::config::{self, Config};
@@ -117,7 +118,15 @@ impl<'a> OpenStore<'a> {
     /// store.
     pub(super) async fn wait_until_heard(&self) {
         let committed = Instant::now();
-        control::store_changed(&places(self.config), self.stores.id(), committed).await;
+        let untold =
+            control::store_changed(&places(self.config), self.stores.id(), committed).await;
+        for socket in untold {
+            output::say(&format!(
+                "sidegate: warning: the sidecar at {} could not be told; it may not have applied this yet. \
+                 Its log says why.",
+                socket.display()
+            ));
+        }
     }
 
     /// Gives the store back whole.

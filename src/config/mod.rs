@@ -220,9 +220,15 @@ fn syntax(error: &toml::de::Error, text: &str, file: &str, line: usize, column: 
             "write valid TOML (https://toml.io)".to_owned(),
         ),
     };
-    let key = match error.message() {
-        "duplicate key" => error.span().and_then(|span| text.get(span)).unwrap_or(""),
-        _ => "",
+    let key = match (error.message(), error.span()) {
+        ("duplicate key", Some(span)) => {
+            let name = text.get(span.clone()).unwrap_or("");
+            match table_before(text.get(..span.start).unwrap_or("")) {
+                Some(table) if !name.starts_with('[') => format!("{table}.{name}"),
+                _ => name.to_owned(),
+            }
+        }
+        _ => String::new(),
     };
     Mistake {
         file: file.to_owned(),
@@ -233,6 +239,29 @@ fn syntax(error: &toml::de::Error, text: &str, file: &str, line: usize, column: 
         message: message.to_owned(),
         mend,
     }
+}
+
+/// The table that a line stands in, by the last header before it; of `[[routes]]` with its number.
+fn table_before(text: &str) -> Option<String> {
+    let is_name = |name: &str| {
+        let part = |b: u8| b.is_ascii_alphanumeric() || matches!(b, b'_' | b'-' | b'.');
+        !name.is_empty() && name.bytes().all(part)
+    };
+    let header = |line: &str| {
+        let line = line.trim();
+        let (list, name) = match line.strip_prefix("[[") {
+            Some(rest) => (true, rest.strip_suffix("]]")?),
+            None => (false, line.strip_prefix('[')?.strip_suffix(']')?),
+        };
+        is_name(name.trim()).then(|| (list, name.trim().to_owned()))
+    };
+    let headers: Vec<_> = text.lines().filter_map(header).collect();
+    let (list, name) = headers.last()?;
+    if !list {
+        return Some(name.clone());
+    }
+    let number = headers.iter().filter(|other| other.1 == *name).count() - 1;
+    Some(format!("{name}[{number}]"))
 }
 
 /// Each table by its reader; those that others refer to first.

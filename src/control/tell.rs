@@ -94,12 +94,19 @@ async fn ask(path: &PathBuf, request: Request) -> Ended {
 }
 
 /// Returns once every sidecar of this host that uses the store has applied what was committed at
-/// `committed`; when none is found or one could not be told, not before 300 ms after that.
-pub async fn store_changed(places: &Places, store_id: &str, committed: Instant) {
+/// `committed`; when none is found or one could not be told, not before 300 ms after that. Gives the sockets
+/// of those that may not have applied it.
+pub async fn store_changed(places: &Places, store_id: &str, committed: Instant) -> Vec<PathBuf> {
     let store = store_id.to_owned();
     let told = tell_all(places, Request::Sync { store }).await;
     let applied = |(_, reply): &(PathBuf, Reply)| *reply == Reply::Synced { uses: true };
     if told.any_untold() || !told.replies.iter().any(applied) {
         tokio::time::sleep_until(committed + UNTOLD).await;
     }
+    let failed = told.replies.into_iter();
+    let failed = failed.filter(|(_, reply)| matches!(reply, Reply::Failed { .. }));
+    failed
+        .map(|(path, _)| path)
+        .chain(told.unreachable)
+        .collect()
 }

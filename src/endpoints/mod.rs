@@ -103,6 +103,14 @@ impl Own {
     }
 }
 
+/// The methods that the endpoint at this raw path takes, as `Allow` says them; `None` where there is none.
+#[must_use]
+pub fn methods(settings: &Settings, path: &str) -> Option<&'static str> {
+    let below = path.strip_prefix(settings.oauth2_server.as_deref()?)?;
+    let (_, own) = Own::OAUTH2_SERVER.iter().find(|(own, _)| *own == below)?;
+    Some(own.allow())
+}
+
 /// Sidegate's own endpoints on the data listener.
 pub struct Endpoints {
     table: Vec<(String, Own)>,

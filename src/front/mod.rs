@@ -22,7 +22,7 @@ use crate::observe::metrics::RouteMetrics;
 use crate::observe::request_id::X_REQUEST_ID;
 use crate::observe::{Lines, Metrics};
 use crate::refusal::Refusal;
-use crate::server::{self, Peer, Received, framing, peer};
+use crate::server::{self, Drain, Peer, Received, framing, peer};
 use crate::upstream::{self, Pool, Upstream};
 
 pub use record::Answer;
@@ -52,6 +52,8 @@ pub struct Shared {
     pub metrics: Arc<Metrics>,
     /// `[server]`.
     pub server: server::settings::Settings,
+    /// Whether it winds down.
+    pub drain: Drain,
     /// Whether each request leaves an access line.
     pub access_log: bool,
 }

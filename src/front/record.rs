@@ -27,7 +27,7 @@ use crate::server::BoxError;
 use crate::tokens::cache::TokenFacts;
 use crate::upstream::body::Progress;
 
-/// What an access line says of a client that left before it had an answer.
+/// What an access line says where there was no answer: the client left, or the drain's deadline passed.
 const CLIENT_GONE: u16 = 499;
 
 /// What the gate found out on its way.
@@ -218,6 +218,11 @@ impl Record {
         }
     }
 
+    /// What an access line says where no answer was given and it was not the client who left.
+    fn cut_off(&self) -> Option<&'static str> {
+        (self.status == CLIENT_GONE && self.shared.drain.is_over()).then_some("drain_timeout")
+    }
+
     /// The limit that refused, here or in an own endpoint.
     fn limit(&self) -> Option<&str> {
         let told = || self.told.as_ref()?.limit.as_deref();
@@ -264,7 +269,11 @@ impl Drop for Record {
             response_bytes: self.response_bytes,
             duration,
             upstream: self.upstream,
-            error: self.error.map(Word::as_str).or_else(|| told?.error),
+            error: self
+                .error
+                .map(Word::as_str)
+                .or_else(|| told?.error)
+                .or_else(|| self.cut_off()),
             observed: self.trace.observed.map(Word::as_str),
             limit: self.limit(),
             limit_ns: self.limit_nanos(),

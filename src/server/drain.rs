@@ -71,6 +71,13 @@ impl Drain {
         self.0.draining.load(Ordering::Relaxed)
     }
 
+    /// Whether the deadline has passed: what still runs is cut off.
+    #[must_use]
+    pub fn is_over(&self) -> bool {
+        self.stopping()
+            .is_some_and(|stop| stop.deadline <= Instant::now())
+    }
+
     pub(super) fn stopping(&self) -> Option<Stop> {
         if !self.0.stopping.load(Ordering::Relaxed) {
             return None;

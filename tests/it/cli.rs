@@ -471,6 +471,24 @@ fn what_nobody_could_see_is_taken_back() {
 }
 
 #[test]
+fn explain_says_405_for_a_method_that_an_own_endpoint_does_not_take() {
+    let desk = Desk::new();
+    for (method, path, says) in [
+        ("DELETE", "/api/oauth2/server/tokens", "405"),
+        ("HEAD", "/api/oauth2/server/tokens", "405"),
+        ("GET", "/api/oauth2/server/tokens", "answers this itself"),
+        (
+            "HEAD",
+            "/api/oauth2/server/tokens/check",
+            "answers this itself",
+        ),
+    ] {
+        let told = desk.run(&["explain", method, path]).succeeded();
+        assert!(told.out.contains(says), "{method} {path}: {told:?}");
+    }
+}
+
+#[test]
 fn a_reader_that_went_away_ends_a_listing_quietly() {
     let desk = Desk::new();
     for arguments in [
@@ -590,7 +608,7 @@ fn echo_prints_its_address_answers_there_and_ends_with_0_on_a_signal() {
     assert_eq!((&seen["path"], &seen["query"]), (&"/a".into(), &"b".into()));
 
     desk.run(&["echo", "--listen", addr])
-        .ended_with(1)
+        .ended_with(69)
         .saying(&[addr, "port"]);
     echo.signal("TERM");
     assert_eq!(echo.code(), Some(0));

@@ -148,6 +148,14 @@ async fn what_is_not_finished_within_drain_timeout_is_cut_off() {
     assert_eq!(program.ended().await, Some(0));
     let answer = held.read_to_end().await;
     assert!(!answer.contains("HTTP/1.1 200"), "{answer}");
+    // The log does not blame the caller.
+    let lines = program.log("access");
+    let line = lines.iter().find(|line| line["path"] == "/held").unwrap();
+    assert_eq!(
+        (&line["status"], &line["error"]),
+        (&499.into(), &"drain_timeout".into())
+    );
+    assert!(program.log_text().contains("drain_timeout passed"));
 }
 
 #[tokio::test]
@@ -162,6 +170,12 @@ async fn the_drain_command_turns_it_unready_while_it_keeps_serving() {
     old.read_until("ok").await;
     let mut held = holding.request(&program).await;
 
+    // What finds no sidecar says that its log tells where the socket is; it does.
+    assert!(
+        program.log_text().contains("control.sock"),
+        "{}",
+        program.log_text()
+    );
     // Returns at once, though a request is in flight.
     let drained = program.run(&["drain"]).await.expect_code(0);
     assert_eq!(drained.out, "");

@@ -75,7 +75,12 @@ fn a_broken_line_is_not_called_missing_too() {
 #[test]
 fn a_key_twice_is_told_by_its_name() {
     let told = mistakes("[log]\nlevel = \"info\"\nlevel = \"warn\"\n");
-    assert_eq!(told, ["3: level: duplicate key; keep one of the two"]);
+    assert_eq!(told, ["3: log.level: duplicate key; keep one of the two"]);
+    let told = mistakes("[[routes]]\npath = \"/\"\n[[routes]]\npath = \"/a\"\npath = \"/b\"\n");
+    assert!(
+        told.contains(&"5: routes[1].path: duplicate key; keep one of the two".to_owned()),
+        "{told:?}"
+    );
 }
 
 #[test]
