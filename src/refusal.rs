@@ -353,12 +353,6 @@ impl Refusal {
         self.limit.as_deref()
     }
 
-    /// Whether no message may follow on the connection.
-    #[must_use]
-    pub fn closes(&self) -> bool {
-        self.close
-    }
-
     /// The answer: problem+json, or for gRPC callers HTTP 200 with the status in its trailers-only
     /// head (contract §3). The request id stands in the body; the header is set by whoever answers.
     #[must_use]

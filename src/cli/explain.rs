@@ -118,14 +118,17 @@ async fn tell(parts: request::Parts, from: IpAddr, config: &Config) -> Result<()
         Ok(framed) => framed,
         Err(refusal) => return refused(&refusal),
     };
-    if let Some(own) = own_endpoint(config, parts.uri.path()) {
-        let allow = endpoints::methods(&config.endpoints, parts.uri.path()).unwrap_or_default();
-        if !allow.split(", ").any(|one| one == parts.method.as_str()) {
-            return refused(&Refusal::method_not_allowed(allow.to_owned()));
+    if let Some(own) = endpoints::describe(&config.endpoints, parts.uri.path()) {
+        if !own
+            .allow
+            .split(", ")
+            .any(|one| one == parts.method.as_str())
+        {
+            return refused(&Refusal::method_not_allowed(own.allow.to_owned()));
         }
         return output::line(&format!(
-            "{:<11}{} answers this itself: {own}; nothing is forwarded",
-            "endpoint", "Sidegate"
+            "{:<11}Sidegate answers this itself: {}; nothing is forwarded",
+            "endpoint", own.does
         ));
     }
     let host = framed.host.into_owned();
@@ -172,17 +175,6 @@ fn refused(refusal: &Refusal) -> Result<(), Failure> {
         word.as_str(),
         refusal.detail()
     ))
-}
-
-/// What an endpoint of Sidegate's own does, if the path is one.
-fn own_endpoint(config: &Config, path: &str) -> Option<&'static str> {
-    let server = config.endpoints.oauth2_server.as_deref()?;
-    match path.strip_prefix(server)? {
-        "/tokens" => Some("it issues a token to a client with its secret"),
-        "/tokens/check" => Some("it says whether a token is good"),
-        "/tokens/revoke" => Some("it revokes a token"),
-        _ => None,
-    }
 }
 
 /// The gate that `serve` would build.

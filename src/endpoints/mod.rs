@@ -98,17 +98,37 @@ impl Own {
         }
     }
 
+    fn does(self) -> &'static str {
+        match self {
+            Self::Tokens => "it issues a token to a client with its secret",
+            Self::Check => "it says whether a token is good",
+            Self::Revoke => "it revokes a token",
+        }
+    }
+
     fn allows(self, method: &Method) -> bool {
         self.allow().split(", ").any(|name| name == method.as_str())
     }
 }
 
-/// The methods that the endpoint at this raw path takes, as `Allow` says them; `None` where there is none.
+/// What an endpoint is, for whoever explains it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Described {
+    /// The methods it takes, as `Allow` says them.
+    pub allow: &'static str,
+    /// What it does, in words.
+    pub does: &'static str,
+}
+
+/// The endpoint at this raw path, if there is one.
 #[must_use]
-pub fn methods(settings: &Settings, path: &str) -> Option<&'static str> {
+pub fn describe(settings: &Settings, path: &str) -> Option<Described> {
     let below = path.strip_prefix(settings.oauth2_server.as_deref()?)?;
     let (_, own) = Own::OAUTH2_SERVER.iter().find(|(own, _)| *own == below)?;
-    Some(own.allow())
+    Some(Described {
+        allow: own.allow(),
+        does: own.does(),
+    })
 }
 
 /// Sidegate's own endpoints on the data listener.

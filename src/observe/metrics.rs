@@ -54,7 +54,7 @@ pub const TABLE: &[Meaning] = &[
     metric("sidegate_build_info", "gauge", &["version"], "Always 1; the version of this program"),
     metric("sidegate_ready", "gauge", &[], "1 while /readyz answers 200"),
     metric("sidegate_draining", "gauge", &[], "1 while it winds down"),
-    metric("sidegate_requests_total", "counter", &["route", "outcome"], "Requests by route and by outcome: forwarded, own_endpoint, client_gone (it left before an answer), or the error word of the refusal"),
+    metric("sidegate_requests_total", "counter", &["route", "outcome"], "Requests by route and by outcome: forwarded, own_endpoint, client_gone (it left, or drain_timeout cut it off, before an answer), or the error word of the refusal"),
     metric("sidegate_request_duration_seconds", "histogram", &["route"], "Time from a request's head to the end of its answer, the backend's share included"),
     metric("sidegate_upstream_duration_seconds", "histogram", &["route"], "Time from a request sent to the backend to the head of its answer"),
     metric("sidegate_observed_refusals_total", "counter", &["error"], "Refusals that observe mode turned into forwarding"),

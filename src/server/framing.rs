@@ -102,19 +102,24 @@ fn lengths(parts: &Parts) -> Result<(), Refusal> {
         }
     }
     if let Some(length) = length {
-        let bytes = length.as_bytes();
-        let plain = match bytes {
-            [b'0'] => true,
-            [b'1'..=b'9', rest @ ..] => rest.len() < 18 && rest.iter().all(u8::is_ascii_digit),
-            _ => false,
-        };
-        if !plain {
+        if !is_plain_length(length.as_bytes()) {
             return Err(Refusal::invalid_framing(
                 "Content-Length must be one number without sign and leading zeros, below 10^18",
             ));
         }
     }
     Ok(())
+}
+
+/// Whether a Content-Length is one number below 10^18, without sign and leading zeros: what every reader
+/// takes for the same.
+#[must_use]
+pub fn is_plain_length(text: &[u8]) -> bool {
+    match text {
+        [b'0'] => true,
+        [b'1'..=b'9', rest @ ..] => rest.len() < 18 && rest.iter().all(u8::is_ascii_digit),
+        _ => false,
+    }
 }
 
 fn expectation(parts: &Parts) -> Result<(), Refusal> {

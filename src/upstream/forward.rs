@@ -15,6 +15,7 @@ use super::retry::HeadCopy;
 use crate::gate::Outbound;
 use crate::refusal::Refusal;
 use crate::server::Received;
+use crate::server::framing::is_plain_length;
 
 /// How an exchange with a backend went.
 pub struct Answered {
@@ -188,16 +189,11 @@ fn refuse_ambiguous(response: &mut Response<AnswerBody>) -> Result<(), Failure> 
 /// Leaves one plain number. hyper takes a length that is repeated, in lines or in a list, and looks at
 /// none of an answer to HEAD; a client must not have to choose.
 fn one_length(headers: &mut HeaderMap) -> Result<(), Failure> {
-    let is_plain = |text: &[u8]| match text {
-        [b'0'] => true,
-        [b'1'..=b'9', rest @ ..] => rest.len() < 18 && rest.iter().all(u8::is_ascii_digit),
-        _ => false,
-    };
     let mut lines = headers.get_all(CONTENT_LENGTH).iter();
     let Some(first) = lines.next() else {
         return Ok(());
     };
-    if lines.next().is_none() && is_plain(first.as_bytes()) {
+    if lines.next().is_none() && is_plain_length(first.as_bytes()) {
         return Ok(());
     }
     let number = |text: &[u8]| {
