@@ -101,12 +101,10 @@ fn lengths(parts: &Parts) -> Result<(), Refusal> {
             ));
         }
     }
-    if let Some(length) = length {
-        if !is_plain_length(length.as_bytes()) {
-            return Err(Refusal::invalid_framing(
-                "Content-Length must be one number without sign and leading zeros, below 10^18",
-            ));
-        }
+    if length.is_some_and(|length| !is_plain_length(length.as_bytes())) {
+        return Err(Refusal::invalid_framing(
+            "Content-Length must be one number without sign and leading zeros, below 10^18",
+        ));
     }
     Ok(())
 }
