@@ -2,6 +2,8 @@
 //! numbered order, and nothing is decided.
 
 mod changes;
+mod commands;
+mod counted;
 
 use std::ffi::OsString;
 use std::net::SocketAddr;
@@ -16,10 +18,10 @@ use tokio::runtime::Handle;
 use tokio::task::JoinHandle;
 use tokio::time::{Instant, MissedTickBehavior};
 
-use crate::base::clock::{Clock, Now, UnixMillis};
+use crate::base::clock::{Clock, UnixMillis};
 use crate::clients::registry::Registry;
 use crate::config::Config;
-use crate::control::{self, Reply, Status};
+use crate::control;
 use crate::endpoints::admin::{Admin, Readiness};
 use crate::endpoints::{Deps, Endpoints};
 use crate::front::{Front, Shared};
@@ -30,9 +32,11 @@ use crate::observe::Metrics;
 use crate::observe::metrics::{NO_ROUTE, set_counter};
 use crate::server::{self, Connections, Drain, Peer, Received, Workers};
 use crate::store::{self, OpenError, OpenMode, Stores};
-use crate::tokens::verify::{Verdict, Verifier, Watcher};
+use crate::tokens::verify::Verifier;
 use crate::upstream::Upstream;
 use changes::Changes;
+use commands::Commands;
+use counted::Counted;
 
 /// How often the store is asked what other processes changed (contract §1: 300 ms after a commit it
 /// holds everywhere on this host).
@@ -442,81 +446,6 @@ async fn prune(stores: Stores, clock: Clock) {
                 tracing::debug!(%error, "ended tokens could not be deleted");
                 return;
             }
-        }
-    }
-}
-
-/// What commands ask of this sidecar over its control socket.
-struct Commands {
-    store: String,
-    changes: Arc<Changes>,
-    drain: Drain,
-    readiness: Arc<Readiness>,
-    data: Vec<SocketAddr>,
-    admin: SocketAddr,
-    clock: Clock,
-    started: Now,
-}
-
-impl control::Handler for Commands {
-    async fn handle(&self, request: control::Request) -> Reply {
-        match request {
-            control::Request::Sync { store } if store != self.store => {
-                Reply::Synced { uses: false }
-            }
-            control::Request::Sync { .. } => match self.changes.catch_up().await {
-                Ok(()) => Reply::Synced { uses: true },
-                Err(error) => Reply::Failed {
-                    message: error.to_string(),
-                },
-            },
-            control::Request::Drain => {
-                tracing::info!("draining: unready from now on, still serving");
-                self.readiness.drain();
-                self.drain.begin();
-                Reply::Draining
-            }
-            control::Request::Status => Reply::Status(Status {
-                pid: std::process::id(),
-                version: env!("CARGO_PKG_VERSION").to_owned(),
-                data: self.data.iter().map(ToString::to_string).collect(),
-                admin: Some(self.admin.to_string()),
-                uptime_seconds: self.clock.now().since(self.started).as_secs(),
-                generation: 0,
-                draining: self.drain.is_draining(),
-            }),
-        }
-    }
-}
-
-/// The verifier's doings as metrics and log lines.
-struct Counted(Arc<Metrics>);
-
-impl Watcher for Counted {
-    fn looked_up(&self, verdict: &Verdict) {
-        match verdict {
-            Verdict::Good(_) => self.0.token_lookups.hit.inc(),
-            Verdict::Bad => self.0.token_lookups.negative_hit.inc(),
-            Verdict::Unsure => self.0.token_lookups.miss.inc(),
-        };
-    }
-
-    fn store_read(&self, ok: bool) {
-        if ok {
-            self.0.store_reads_ok.inc();
-        } else {
-            self.0.store_reads_failed.inc();
-        }
-    }
-
-    fn store_is_up(&self, up: bool) {
-        self.0.store_up.set(i64::from(up));
-        if up {
-            tracing::info!("the store answers again");
-        } else {
-            tracing::error!(
-                "the store is away: cached tokens pass until cache_ttl, others are answered with 503"
-            );
         }
     }
 }
