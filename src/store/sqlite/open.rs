@@ -141,16 +141,11 @@ impl Attempt<'_> {
 
     /// The number of the schema; refuses what is not ours or comes from a later program.
     fn schema(&self, connection: &Connection) -> Result<i64, Wrong> {
-        let pragma = |name| connection.pragma_query_value(None, name, |row| row.get::<_, i64>(0));
-        let found = pragma("user_version")?;
-        let owner = pragma("application_id")?;
         let file = self.path.to_owned();
-        if owner != APPLICATION_ID {
-            let things: i64 =
-                connection.query_row("SELECT count(*) FROM sqlite_schema", [], |row| row.get(0))?;
-            if owner != 0 || found != 0 || things != 0 {
-                return Err(Wrong::Known(OpenError::Foreign { file }));
-            }
+        let (found, owner, things) = look(connection)?;
+        let nothing_yet = (owner, found, things) == (0, 0, 0);
+        if owner != APPLICATION_ID && !nothing_yet {
+            return Err(Wrong::Known(OpenError::Foreign { file }));
         }
         if found > NEWEST {
             return Err(Wrong::Known(OpenError::SchemaTooNew {
@@ -274,5 +269,57 @@ impl Attempt<'_> {
                 source: Box::new(error),
             },
         }
+    }
+}
+
+/// Schema, owner and how many things there are, all at one moment: another process may be making the store,
+/// and half of before beside half of after would look like another program's file.
+fn look(connection: &Connection) -> rusqlite::Result<(i64, i64, i64)> {
+    let number = |sql| connection.query_row(sql, [], |row| row.get::<_, i64>(0));
+    // Reads within it see one state; unlike BEGIN it may stand inside another transaction.
+    connection.execute_batch("SAVEPOINT look")?;
+    let found = number("PRAGMA user_version")?;
+    let owner = number("PRAGMA application_id")?;
+    let things = number("SELECT count(*) FROM sqlite_schema")?;
+    connection.execute_batch("RELEASE look")?;
+    Ok((found, owner, things))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_store_that_another_process_is_making_is_seen_as_before_or_as_after() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("s.db");
+        let maker = Connection::open(&path).unwrap();
+        maker.execute_batch("PRAGMA journal_mode = WAL").unwrap();
+        std::thread::scope(|threads| {
+            let looking = threads.spawn(|| {
+                let attempt = Attempt {
+                    path: &path,
+                    mode: OpenMode::Create,
+                };
+                let connection = Connection::open(&path).unwrap();
+                for _ in 0..10_000 {
+                    let found = attempt.schema(&connection);
+                    assert!(matches!(found, Ok(0 | NEWEST)), "half of it was seen");
+                }
+            });
+            // Made and unmade again, each at once, for as long as somebody looks.
+            while !looking.is_finished() {
+                for sql in [
+                    format!(
+                        "CREATE TABLE t (a); PRAGMA application_id = {APPLICATION_ID}; PRAGMA user_version = {NEWEST};"
+                    ),
+                    "DROP TABLE t; PRAGMA application_id = 0; PRAGMA user_version = 0;".to_owned(),
+                ] {
+                    maker
+                        .execute_batch(&format!("BEGIN IMMEDIATE; {sql} COMMIT"))
+                        .unwrap();
+                }
+            }
+        });
     }
 }
